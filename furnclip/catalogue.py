@@ -1,0 +1,117 @@
+"""Reading the user's CSV, and writing the cleaned one: rows are strings, columns are named."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from furnclip.errors import DataError
+from furnclip.files import atomic_path
+
+CLEANED_FIELDS = ("clean_title", "style", "material", "color", "object_type")
+CLEANED_COLUMNS = (*CLEANED_FIELDS, "clean_status", "clean_error")
+_ID_COLUMNS = ("product_id", "id", "sku")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One data row; ``number`` counts from 1, the header not included."""
+
+    number: int
+    values: dict[str, str]
+
+
+def read_header(path: Path) -> list[str]:
+    """Return the column names; raises ``DataError`` when there is no readable header."""
+    return _open_table(path)[0]
+
+
+def read_rows(path: Path) -> Iterator[Row]:
+    """Yield the rows in file order (UTF-8, with or without a byte order mark).
+
+    Raises ``DataError`` naming file and line for a file that is missing, empty, not UTF-8, or
+    has a row with more or fewer fields than the header.
+    """
+    header, records = _open_table(path)
+    number = 0
+    for line, record in records:
+        if not record:
+            continue
+        number += 1
+        if len(record) != len(header):
+            raise DataError(
+                f"{path}, line {line}: {len(record)} fields where the header has {len(header)}",
+                hint="quote fields that hold commas or line breaks",
+            )
+        yield Row(number, dict(zip(header, record, strict=True)))
+
+
+def require_column(path: Path, header: Sequence[str], name: str, *, option: str) -> str:
+    """Return ``name`` when the header has it; else raise ``DataError`` naming ``option``."""
+    if name in header:
+        return name
+    close = difflib.get_close_matches(name, header, n=1)
+    guess = f" (did you mean {close[0]}?)" if close else ""
+    raise DataError(
+        f"{path} has no column {name!r}; it has: {', '.join(header)}",
+        hint=f"name the right column with {option}{guess}",
+    )
+
+
+def id_column(header: Sequence[str], typed: str | None, *, path: Path) -> str | None:
+    """Return the column of product ids: the typed one, else product_id, id or sku, else None."""
+    if typed is not None:
+        return require_column(path, header, typed, option="--id-column")
+    return next((name for name in _ID_COLUMNS if name in header), None)
+
+
+def write_csv_atomic(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> int:
+    """Write a whole CSV (UTF-8, RFC 4180 quoting, LF) or nothing; returns the number of rows."""
+    count = 0
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        for row in rows:
+            writer.writerow(row)
+            count += 1
+    return count
+
+
+def _open_table(path: Path) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
+    records = _records(path)
+    _, header = next(records, (0, []))
+    if not any(name.strip() for name in header):
+        raise DataError(f"{path} is empty: no header row", hint="the first line names the columns")
+    repeated = {name for name in header if header.count(name) > 1}
+    if repeated:
+        raise DataError(
+            f"{path} names a column twice: {', '.join(sorted(repeated))}",
+            hint="rename one of them",
+        )
+    return header, records
+
+
+def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
+    csv.field_size_limit(sys.maxsize)
+    line = 0
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            for record in reader:
+                line = reader.line_num
+                yield line, record
+    except FileNotFoundError as error:
+        raise DataError(f"no such file: {path}", hint="check the path of the CSV") from error
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path} is not UTF-8 after line {line}",
+            hint=f"convert it: iconv -f WINDOWS-1252 -t UTF-8 {path} > utf8.csv",
+        ) from error
+    except csv.Error as error:
+        raise DataError(f"{path}, after line {line}: {error}", hint="check the quotes") from error

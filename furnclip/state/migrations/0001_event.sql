@@ -1,0 +1,7 @@
+CREATE TABLE event (
+    at TIMESTAMPTZ NOT NULL DEFAULT now(),
+    stage VARCHAR NOT NULL,
+    kind VARCHAR NOT NULL,
+    subject VARCHAR,
+    detail JSON
+);
