@@ -68,7 +68,8 @@ def build_tiny_clip(
         size={"shortest_edge": image_size},
         crop_size={"height": image_size, "width": image_size},
     )
-    CLIPProcessor(image_processor=images, tokenizer=tokenizer).save_pretrained(folder)
+    processor: Any = CLIPProcessor
+    processor(image_processor=images, tokenizer=tokenizer).save_pretrained(folder)
     return folder
 
 
@@ -78,9 +79,10 @@ def _tokenizer(texts: Sequence[str]) -> Any:
     from tokenizers.trainers import BpeTrainer
     from transformers import CLIPTokenizer
 
+    make: Any = CLIPTokenizer
     specials = ["<|startoftext|>", "<|endoftext|>"]
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    blank = CLIPTokenizer(vocab={token: i for i, token in enumerate(specials)}, merges=[])
+    blank = make(vocab={token: i for i, token in enumerate(specials)}, merges=[])
     trainer = BpeTrainer(
         vocab_size=2 * len(alphabet) + len(specials) + 64,
         special_tokens=specials,
@@ -92,4 +94,4 @@ def _tokenizer(texts: Sequence[str]) -> Any:
     backend.train_from_iterator(texts, trainer)
     state = json.loads(backend.to_str())["model"]
     merges = [tuple(pair) for pair in state["merges"]]
-    return CLIPTokenizer(vocab=state["vocab"], merges=merges, model_max_length=32)
+    return make(vocab=state["vocab"], merges=merges, model_max_length=32)
