@@ -1,0 +1,302 @@
+"""CLIP as a function: images or texts in, L2-normalised float32 vectors out.
+
+Loads a base model, or base + adapter, from a hub id or a folder; chooses device and precision.
+Nothing heavy is imported until a model is loaded.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from furnclip.errors import DataError, UsageError
+from furnclip.model_files import locate, model_sha
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+    from transformers import CLIPModel, CLIPProcessor
+
+__all__ = ["Encoder", "image_tensor", "load_model", "locate", "model_sha", "pick_device"]
+
+Float32 = npt.NDArray[np.float32]
+
+
+def pick_device(name: str = "auto") -> str:
+    """Return a torch device name: ``auto`` takes CUDA, then Apple's GPU, then the CPU.
+
+    Raises ``UsageError`` for a device this machine or this torch does not have.
+    """
+    import torch
+
+    if name == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    kind, _, index = name.partition(":")
+    counts = {
+        "cpu": 1,
+        "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
+        "mps": int(torch.backends.mps.is_available()),
+    }
+    if kind not in counts or (index and not index.isdigit()):
+        raise UsageError(f"unknown device {name!r}", hint="use auto, cpu, cuda, cuda:1 or mps")
+    if int(index or 0) >= counts[kind]:
+        raise UsageError(f"no device {name!r} here", hint="use --device auto or cpu")
+    return name
+
+
+def pick_precision(name: str, device: str) -> str:
+    """Resolve ``auto`` to the precision that is fastest without changing a ranking."""
+    import torch
+
+    if name != "auto":
+        return name
+    if device.startswith("cuda"):
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    if device == "cpu" and torch.backends.cpu.get_cpu_capability() != "DEFAULT":
+        return "bf16" if _cpu_has_bf16() else "fp32"
+    return "fp32"
+
+
+def _cpu_has_bf16() -> bool:
+    try:
+        flags = Path("/proc/cpuinfo").read_text("utf-8", errors="replace")
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags or " bf16" in flags
+
+
+def load_model(
+    spec: str | Path, *, dtype: torch.dtype | None = None, adapter: Path | None = None
+) -> tuple[CLIPModel, CLIPProcessor]:
+    """Load a CLIP model and its processor from a hub id, a model folder or an adapter folder.
+
+    An adapter stays unmerged; the ``logit_scale`` saved beside it (``logit_scale.safetensors``)
+    is put back. Raises ``DataError`` that says which file is missing.
+    """
+    import torch
+    from transformers import CLIPModel, CLIPProcessor
+
+    files = locate(spec, adapter=adapter)
+    try:
+        model = CLIPModel.from_pretrained(files.base, dtype=dtype or torch.float32)
+        processor = CLIPProcessor.from_pretrained(files.base)
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise DataError(f"cannot load the model in {files.base}: {reason}") from error
+    if files.adapter is not None:
+        model = _with_adapter(model, files.adapter)
+    return model, processor
+
+
+def _with_adapter(model: CLIPModel, folder: Path) -> CLIPModel:
+    import torch
+    from peft import PeftModel
+    from safetensors.torch import load_file
+
+    try:
+        adapted: Any = PeftModel.from_pretrained(model, str(folder))
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise DataError(f"the adapter in {folder} does not fit its base: {error}") from error
+    saved = folder / "logit_scale.safetensors"
+    if saved.is_file():
+        with torch.no_grad():
+            adapted.base_model.model.logit_scale.copy_(load_file(saved)["logit_scale"])
+    merged: CLIPModel = adapted.base_model.model
+    return merged
+
+
+def image_tensor(
+    images: Sequence[Image.Image],
+    *,
+    size: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+) -> torch.Tensor:
+    """Turn RGB images into a ``(n, 3, size, size)`` float32 tensor as ``CLIPImageProcessor`` does.
+
+    Images of another shape are letterboxed first, so that nothing is cropped away. On images of
+    the right size the result differs from the processor's by at most 1e-6, in a third of the time.
+    """
+    import torch
+
+    from furnclip.images import letterbox
+
+    pixels = np.empty((len(images), size, size, 3), dtype=np.uint8)
+    for row, image in enumerate(images):
+        rgb = image if image.mode == "RGB" else image.convert("RGB")
+        pixels[row] = np.asarray(rgb if rgb.size == (size, size) else letterbox(rgb, size))
+    planes = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(torch.float32)
+    scale = 1.0 / (255.0 * np.asarray(std, dtype=np.float64))
+    offset = -np.asarray(mean, dtype=np.float64) / np.asarray(std, dtype=np.float64)
+    shape = (1, 3, 1, 1)
+    return planes.mul_(torch.tensor(scale, dtype=torch.float32).view(shape)).add_(
+        torch.tensor(offset, dtype=torch.float32).view(shape)
+    )
+
+
+class Encoder:
+    """A CLIP model ready to embed. Build it with ``load`` or ``from_modules``."""
+
+    def __init__(
+        self,
+        model: Any,
+        processor: Any,
+        *,
+        device: str,
+        precision: str,
+        sha: str,
+        owned: bool,
+    ) -> None:
+        self.model = model
+        self.processor = processor
+        self.device = device
+        self.precision = precision
+        self.sha = sha
+        self.dim = int(self.model.config.projection_dim)
+        self.image_size = int(self.model.config.vision_config.image_size)
+        self.max_text_length = int(self.model.config.text_config.max_position_embeddings)
+        self._owned = owned
+
+    @classmethod
+    def load(
+        cls,
+        spec: str | Path,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        adapter: Path | None = None,
+    ) -> Encoder:
+        """Load a model for embedding only: half precision weights where that is faster."""
+        device = pick_device(device)
+        precision = pick_precision(precision, device)
+        model, processor = load_model(spec, adapter=adapter)
+        frozen: Any = model.requires_grad_(requires_grad=False)
+        frozen.to(device=device, dtype=_dtype(precision)).eval()
+        sha = model_sha(spec, adapter=adapter)
+        return cls(frozen, processor, device=device, precision=precision, sha=sha, owned=True)
+
+    @classmethod
+    def from_modules(
+        cls,
+        model: Any,
+        processor: Any,
+        *,
+        device: str | None = None,
+        precision: str = "auto",
+    ) -> Encoder:
+        """Wrap live objects without moving or changing them, such as a model being trained.
+
+        ``sha`` is empty. The weights keep their dtype; a lower ``precision`` is autocast.
+        """
+        where = device or str(next(model.parameters()).device)
+        chosen = pick_precision(precision, where)
+        return cls(model, processor, device=where, precision=chosen, sha="", owned=False)
+
+    def images(self, images: Sequence[Image.Image | bytes], *, batch_size: int = 32) -> Float32:
+        """Embed images (Pillow images, or encoded files as bytes) into ``(n, dim)`` float32."""
+        vectors = np.empty((len(images), self.dim), dtype=np.float32)
+        with ThreadPoolExecutor(max(1, os.cpu_count() or 1)) as pool, self._inference():
+            for start in range(0, len(images), batch_size):
+                batch = list(pool.map(_decoded, images[start : start + batch_size]))
+                vectors[start : start + len(batch)] = self._embed_pixels(self.pixels(batch))
+        return vectors
+
+    def pixels(self, images: Sequence[Image.Image]) -> torch.Tensor:
+        """Preprocess decoded images with this model's own size, mean and standard deviation."""
+        settings = self.processor.image_processor
+        return image_tensor(
+            images, size=self.image_size, mean=settings.image_mean, std=settings.image_std
+        )
+
+    def embed_pixels(self, pixels: torch.Tensor) -> Float32:
+        """Embed preprocessed images ``(n, 3, size, size)``, so that two models can share them."""
+        with self._inference():
+            return self._embed_pixels(pixels)
+
+    def texts(self, texts: Sequence[str], *, batch_size: int = 64) -> Float32:
+        """Embed texts into ``(n, dim)`` float32; longer ones are cut at the model's length.
+
+        Sorted by length and padded to a multiple of 8 only: exact, as the text tower is causal
+        and pools at the end token.
+        """
+        vectors = np.empty((len(texts), self.dim), dtype=np.float32)
+        if not texts:
+            return vectors
+        encoded = self.processor.tokenizer(
+            list(texts), truncation=True, max_length=self.max_text_length
+        )["input_ids"]
+        order = sorted(range(len(texts)), key=lambda row: len(encoded[row]))
+        with self._inference():
+            for start in range(0, len(order), batch_size):
+                rows = order[start : start + batch_size]
+                vectors[rows] = self._embed_ids([encoded[row] for row in rows])
+        return vectors
+
+    def _embed_pixels(self, pixels: torch.Tensor) -> Float32:
+        moved = pixels.to(device=self.device, dtype=self.model.dtype, non_blocking=True)
+        return _normalised(self.model.get_image_features(pixel_values=moved).pooler_output)
+
+    def _embed_ids(self, encoded: Sequence[Sequence[int]]) -> Float32:
+        import torch
+
+        longest = max(len(ids) for ids in encoded)
+        width = min(-(-longest // 8) * 8, self.max_text_length)
+        padding = self.processor.tokenizer.pad_token_id
+        ids = torch.full((len(encoded), width), padding, dtype=torch.long)
+        mask = torch.zeros((len(encoded), width), dtype=torch.long)
+        for row, tokens in enumerate(encoded):
+            ids[row, : len(tokens)] = torch.tensor(tokens)
+            mask[row, : len(tokens)] = 1
+        output = self.model.get_text_features(
+            input_ids=ids.to(self.device),
+            attention_mask=mask.to(self.device),
+        )
+        return _normalised(output.pooler_output)
+
+    @contextmanager
+    def _inference(self) -> Iterator[None]:
+        """Evaluate without gradients or dropout; a borrowed model gets its mode back."""
+        import torch
+
+        training = [module for module in self.model.modules() if module.training]
+        kind = torch.device(self.device).type
+        low = self.precision != "fp32" and not self._owned
+        autocast: Any = torch.autocast(kind, dtype=_dtype(self.precision)) if low else nullcontext()
+        self.model.eval()
+        try:
+            with torch.no_grad(), autocast:
+                yield
+        finally:
+            for module in training:
+                module.training = True
+
+
+def _dtype(precision: str) -> torch.dtype:
+    import torch
+
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+
+
+def _normalised(features: torch.Tensor) -> Float32:
+    """L2-normalise in float32: half precision norms are off by up to 1e-3."""
+    import torch
+
+    unit = torch.nn.functional.normalize(features.float(), dim=-1)
+    return np.asarray(unit.cpu().numpy(), dtype=np.float32)
+
+
+def _decoded(image: Image.Image | bytes) -> Image.Image:
+    if not isinstance(image, bytes):
+        return image
+    from furnclip.images import load_image
+
+    return load_image(image).image
