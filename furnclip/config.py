@@ -26,6 +26,7 @@ from pydantic_settings import (
 )
 
 from furnclip.errors import ConfigError
+from furnclip.files import write_text_atomic
 
 Scenario = Literal[
     "zero_shot", "linear_probe", "vision_lora", "text_lora", "dual_lora", "unfrozen_targets"
@@ -50,7 +51,9 @@ class PathsSettings(Section):
     cleaned_csv: Path = Field(
         Path("data/processed/cleaned.csv"), description="written by `clean finalize`"
     )
-    shards_dir: Path = Field(Path("data/shards"), description="WebDataset shards, one folder a split")
+    shards_dir: Path = Field(
+        Path("data/shards"), description="WebDataset shards, one folder a split"
+    )
     embeddings_dir: Path = Field(Path("data/embeddings"), description="vector files")
     evaluation_dir: Path = Field(Path("data/evaluation"), description="query photos for the arena")
     runs_dir: Path = Field(Path("runs"), description="training runs: checkpoints and adapters")
@@ -157,8 +160,8 @@ class TrainingSettings(Section):
     workers: int = Field(2, ge=0, description="data loading processes")
     seed: int = Field(0, ge=0)
     track: Literal["none", "wandb", "tensorboard"] = Field("none")
-    compile: bool = Field(False, description="torch.compile the towers")
-    gradient_checkpointing: bool = Field(False, description="less memory, more time")
+    compile: bool = Field(default=False, description="torch.compile the towers")
+    gradient_checkpointing: bool = Field(default=False, description="less memory, more time")
 
 
 class EmbeddingSettings(Section):
@@ -222,9 +225,7 @@ def load_settings(
     also when ``config`` was given and does not exist.
     """
     if config is not None and not config.is_file():
-        raise ConfigError(
-            f"no such settings file: {config}", hint="write one with `furnclip init`"
-        )
+        raise ConfigError(f"no such settings file: {config}", hint="write one with `furnclip init`")
     toml = config or Path(CONFIG_FILE)
     _check_environment()
 
@@ -246,7 +247,8 @@ def load_settings(
             )
 
     try:
-        settings = Loaded(**{name: dict(values) for name, values in (overrides or {}).items()})
+        typed: dict[str, Any] = {name: dict(values) for name, values in (overrides or {}).items()}
+        settings = Loaded(**typed)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{toml} is not valid TOML: {error}") from error
     except SettingsError as error:
@@ -296,9 +298,7 @@ def _explain(
     return ConfigError(f"{where}: {name}: {first['msg']}")
 
 
-def _origin(
-    location: Sequence[str], toml: Path, overrides: Mapping[str, Mapping[str, Any]]
-) -> str:
+def _origin(location: Sequence[str], toml: Path, overrides: Mapping[str, Mapping[str, Any]]) -> str:
     if len(location) > 1 and location[1] in overrides.get(location[0], {}):
         return f"option --{location[1].replace('_', '-')}"
     variable = "FURNCLIP_" + "__".join(location[:2]).upper()
@@ -345,6 +345,19 @@ def example_toml() -> str:
             lines += [f"# {entry.description}"] if entry.description else []
             lines += [f"# {name} = {_toml_value(entry.default)}"]
     return "\n".join(lines) + "\n"
+
+
+def write_example(path: Path, *, force: bool = False) -> Path:
+    """Write ``example_toml`` to ``path``; with ``force`` an existing file is kept as ``.bak``.
+
+    Raises ``ConfigError`` when the file exists and ``force`` is not given.
+    """
+    if path.exists():
+        if not force:
+            raise ConfigError(f"{path} exists", hint="--force replaces it and keeps a .bak")
+        path.replace(path.with_name(f"{path.name}.bak"))
+    write_text_atomic(path, example_toml())
+    return path
 
 
 def _toml_value(value: Any) -> str:

@@ -28,7 +28,9 @@ def migrate(connection: DuckDBPyConnection, path: Path) -> None:
     """
     known = dict(_numbered())
     connection.execute(_LEDGER)
-    applied = {number for (number,) in connection.execute("SELECT number FROM schema_migration").fetchall()}
+    applied = {
+        number for (number,) in connection.execute("SELECT number FROM schema_migration").fetchall()
+    }
     unknown = applied - known.keys()
     if unknown:
         raise StateError(

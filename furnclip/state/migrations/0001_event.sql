@@ -1,5 +1,5 @@
 CREATE TABLE event (
-    at TIMESTAMPTZ NOT NULL DEFAULT now(),
+    happened_at TIMESTAMPTZ NOT NULL DEFAULT now(),
     stage VARCHAR NOT NULL,
     kind VARCHAR NOT NULL,
     subject VARCHAR,

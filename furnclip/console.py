@@ -1,0 +1,208 @@
+"""The two streams: results on stdout, everything else on stderr.
+
+User text is never read as rich markup: a path such as ``[/foo]`` would break it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING
+
+from furnclip.errors import FurnclipError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress as RichBars
+    from rich.progress import TaskID, TextColumn
+
+    from furnclip.progress import Progress, Task
+
+
+class _Verbosity:
+    quiet = False
+
+
+def set_verbosity(*, quiet: bool, verbose: bool) -> None:
+    """Hide notes and progress bars, or show library logs of level INFO (else WARNING)."""
+    _Verbosity.quiet = quiet
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    logger = logging.getLogger("furnclip")
+    logger.handlers[:] = [handler]
+    logger.setLevel(logging.INFO if verbose else logging.WARNING)
+
+
+@cache
+def out() -> Console:
+    """Return the console of stdout."""
+    from rich.console import Console
+
+    return Console(markup=False, highlight=False, emoji=False)
+
+
+@cache
+def err() -> Console:
+    """Return the console of stderr."""
+    from rich.console import Console
+
+    return Console(stderr=True, markup=False, highlight=False, emoji=False)
+
+
+def result(text: str) -> None:
+    """Print a result line on stdout."""
+    print(text)  # noqa: T201  results are plain text, never wrapped
+
+
+def print_json(value: object) -> None:
+    """Print ``value`` as indented JSON on stdout; dataclasses become objects, paths strings."""
+    result(json.dumps(value, indent=2, ensure_ascii=False, default=_plain))
+
+
+def print_table(
+    title: str | None,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    right: Sequence[int] = (),
+) -> None:
+    """Print a table on stdout; ``right`` holds the indices of right-aligned columns."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for index, name in enumerate(columns):
+        table.add_column(name, justify="right" if index in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(str(cell)) for cell in row))
+    out().print(table)
+
+
+def say(text: str) -> None:
+    """Print a note on stderr; hidden by --quiet."""
+    if not _Verbosity.quiet:
+        err().print(text, soft_wrap=True)
+
+
+def next_step(text: str) -> None:
+    """Print what to do next on stderr; hidden by --quiet."""
+    if not _Verbosity.quiet:
+        err().print(f"Next: {text}", style="cyan", soft_wrap=True)
+
+
+def warn(text: str) -> None:
+    """Print a warning on stderr."""
+    err().print(f"Warning: {text}", style="yellow", soft_wrap=True)
+
+
+def render_error(error: FurnclipError) -> None:
+    """Print the error and its hint on stderr."""
+    err().print(f"Error: {error.message}", style="bold red", soft_wrap=True)
+    if error.hint:
+        err().print(f"  {error.hint}", soft_wrap=True)
+
+
+def progress() -> Progress:
+    """Return progress bars on stderr, or a silent one when nobody can see them."""
+    if _Verbosity.quiet or not sys.stderr.isatty():
+        from furnclip.progress import SILENT
+
+        return SILENT
+    return _RichProgress()
+
+
+class _RichTask:
+    def __init__(self, bars: RichBars, task: TaskID) -> None:
+        self._bars, self._task = bars, task
+
+    def advance(self, amount: float = 1) -> None:
+        self._bars.advance(self._task, amount)
+
+    def total(self, total: int) -> None:
+        self._bars.update(self._task, total=total)
+
+    def note(self, text: str) -> None:
+        self._bars.update(self._task, note=text)
+
+
+class _RichProgress:
+    """Bars with rate and time left; nested tasks share one display."""
+
+    def __init__(self) -> None:
+        self._bars: RichBars | None = None
+
+    @contextmanager
+    def task(
+        self, description: str, *, total: int | None = None, unit: str = "rows"
+    ) -> Iterator[Task]:
+        if self._bars is not None:
+            yield self._add(self._bars, description, total, unit)
+            return
+        with _bars() as bars:
+            self._bars = bars
+            try:
+                yield self._add(bars, description, total, unit)
+            finally:
+                self._bars = None
+
+    def _add(self, bars: RichBars, description: str, total: int | None, unit: str) -> Task:
+        return _RichTask(bars, bars.add_task(description, total=total, unit=unit, note=""))
+
+
+def _bars() -> RichBars:
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        SpinnerColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+    from rich.progress import Progress as RichBars
+
+    return RichBars(
+        SpinnerColumn(),
+        _text("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        _rate(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(compact=True),
+        _text("{task.fields[note]}"),
+        console=err(),
+    )
+
+
+def _text(template: str) -> TextColumn:
+    from rich.progress import TextColumn
+
+    return TextColumn(template, markup=False)
+
+
+def _rate() -> TextColumn:
+    from rich.progress import Task as BarTask
+    from rich.progress import TextColumn
+    from rich.text import Text
+
+    class Rate(TextColumn):
+        def render(self, task: BarTask) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text(f"{speed:,.3g} {task.fields['unit']}/s" if speed else "")
+
+    return Rate("")
+
+
+def _plain(value: object) -> object:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    for convert in ("model_dump", "tolist", "isoformat"):
+        if hasattr(value, convert):
+            return getattr(value, convert)()
+    if isinstance(value, (set, frozenset)):
+        return sorted(value)
+    return str(value)

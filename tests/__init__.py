@@ -1,0 +1,1 @@
+"""furnclip's tests; ``python -m tests`` runs every check."""
