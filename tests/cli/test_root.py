@@ -11,24 +11,10 @@ from typer.testing import CliRunner
 
 from furnclip.cli import app
 
-HEAVY = frozenset(
-    [
-        "torch",
-        "transformers",
-        "peft",
-        "openai",
-        "duckdb",
-        "textual",
-        "webdataset",
-        "pandas",
-        "scipy",
-        "pyarrow",
-        "numpy",
-        "pydantic",
-        "pydantic_settings",
-        "PIL",
-    ]
-)
+HEAVY = {
+    *("torch", "transformers", "peft", "openai", "duckdb", "textual", "webdataset", "pandas"),
+    *("scipy", "pyarrow", "numpy", "pydantic", "pydantic_settings", "PIL"),
+}
 
 
 def _imported(*arguments: str) -> set[str]:
