@@ -53,25 +53,30 @@ def pick_device(name: str = "auto") -> str:
     return name
 
 
-def pick_precision(name: str, device: str) -> str:
-    """Resolve ``auto`` to the precision that is fastest without changing a ranking."""
+def pick_precision(name: str, device: str, *, parameters: int) -> str:
+    """Resolve ``auto`` to the precision that is fastest without changing a ranking.
+
+    Measured on one core with AVX-512 BF16, a batch of images, against fp32: ViT-B/32 autocast to
+    bf16 2.32x (cosine .99999), weights cast to bf16 2.29x (.99994); a CLIP of 60k parameters
+    0.72x. So on a CPU that has the instructions larger models are autocast, small ones stay fp32.
+    """
     import torch
 
     if name != "auto":
         return name
     if device.startswith("cuda"):
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    if device == "cpu" and torch.backends.cpu.get_cpu_capability() != "DEFAULT":
-        return "bf16" if _cpu_has_bf16() else "fp32"
+    if device == "cpu" and parameters > 10_000_000 and _cpu_has_bf16():
+        return "bf16"
     return "fp32"
 
 
 def _cpu_has_bf16() -> bool:
     try:
-        flags = Path("/proc/cpuinfo").read_text("utf-8", errors="replace")
+        flags = set(Path("/proc/cpuinfo").read_text("utf-8", errors="replace").split())
     except OSError:
         return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags or " bf16" in flags
+    return not flags.isdisjoint({"avx512_bf16", "amx_bf16", "bf16"})
 
 
 def load_model(
@@ -154,17 +159,17 @@ class Encoder:
         device: str,
         precision: str,
         sha: str,
-        owned: bool,
     ) -> None:
         self.model = model
         self.processor = processor
         self.device = device
-        self.precision = precision
+        self.precision = pick_precision(
+            precision, device, parameters=sum(p.numel() for p in model.parameters())
+        )
         self.sha = sha
         self.dim = int(self.model.config.projection_dim)
         self.image_size = int(self.model.config.vision_config.image_size)
         self.max_text_length = int(self.model.config.text_config.max_position_embeddings)
-        self._owned = owned
 
     @classmethod
     def load(
@@ -175,14 +180,20 @@ class Encoder:
         precision: str = "auto",
         adapter: Path | None = None,
     ) -> Encoder:
-        """Load a model for embedding only: half precision weights where that is faster."""
+        """Load a model for embedding only; on a GPU its weights become half precision."""
         device = pick_device(device)
-        precision = pick_precision(precision, device)
         model, processor = load_model(spec, adapter=adapter)
         frozen: Any = model.requires_grad_(requires_grad=False)
-        frozen.to(device=device, dtype=_dtype(precision)).eval()
-        sha = model_sha(spec, adapter=adapter)
-        return cls(frozen, processor, device=device, precision=precision, sha=sha, owned=True)
+        encoder = cls(
+            frozen.to(device).eval(),
+            processor,
+            device=device,
+            precision=precision,
+            sha=model_sha(spec, adapter=adapter),
+        )
+        if device.startswith("cuda"):
+            frozen.to(_dtype(encoder.precision))
+        return encoder
 
     @classmethod
     def from_modules(
@@ -198,8 +209,7 @@ class Encoder:
         ``sha`` is empty. The weights keep their dtype; a lower ``precision`` is autocast.
         """
         where = device or str(next(model.parameters()).device)
-        chosen = pick_precision(precision, where)
-        return cls(model, processor, device=where, precision=chosen, sha="", owned=False)
+        return cls(model, processor, device=where, precision=precision, sha="")
 
     def images(self, images: Sequence[Image.Image | bytes], *, batch_size: int = 32) -> Float32:
         """Embed images (Pillow images, or encoded files as bytes) into ``(n, dim)`` float32."""
@@ -269,7 +279,7 @@ class Encoder:
 
         training = [module for module in self.model.modules() if module.training]
         kind = torch.device(self.device).type
-        low = self.precision != "fp32" and not self._owned
+        low = self.precision != "fp32" and self.model.dtype == torch.float32
         autocast: Any = torch.autocast(kind, dtype=_dtype(self.precision)) if low else nullcontext()
         self.model.eval()
         try:

@@ -48,6 +48,13 @@ def test_ties_count_against_the_right_answer() -> None:
     assert result.median_rank == 3.0
 
 
+def test_a_difference_of_rounding_is_a_tie() -> None:
+    result = retrieval_metrics(
+        QUERY, _line([0.5 + 4e-7, 0.5]), query_groups=["a"], gallery_groups=["a", "x"]
+    )
+    assert result.median_rank == 2.0
+
+
 def test_a_collapsed_model_scores_nothing() -> None:
     generator = np.random.default_rng(0)
     point = _unit(generator.normal(size=(1, 67)))
