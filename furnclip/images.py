@@ -11,7 +11,10 @@ from __future__ import annotations
 import io
 import os
 import struct
+import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +61,17 @@ class LoadedImage:
     recovered: bool
 
 
+@contextmanager
+def quiet_decoders() -> Iterator[None]:
+    """Hide what Pillow warns about damaged metadata and large images while ``with`` runs.
+
+    For the thread that starts the workers: warning filters belong to the whole process.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield
+
+
 def resolve_image(root: Path, value: str) -> Path:
     """Return the file a CSV's path means: relative to ``root``, and never outside of it.
 
@@ -68,10 +82,10 @@ def resolve_image(root: Path, value: str) -> Path:
         raise ImageError("no image path in this row", reason="missing")
     inside = os.path.realpath(root)
     found = _inside(inside, value)
-    if not found.is_file():
+    if not _is_file(found):
         first, _, rest = value.partition("/")
         again = _inside(inside, rest) if rest and first == Path(inside).name else found
-        if not again.is_file():
+        if not _is_file(again):
             raise ImageError(f"no such image: {Path(root) / value}", reason="missing")
         found = again
     return found
@@ -194,6 +208,13 @@ def _inside(root: str, value: str) -> Path:
     if os.path.commonpath((root, path)) != root:
         raise ImageError(f"image path leaves the image folder: {value}", reason="outside_root")
     return Path(path)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name too long, a folder that may not be entered
+        return False
 
 
 def _read(path: Path) -> bytes:

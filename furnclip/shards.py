@@ -52,20 +52,21 @@ def index_shard(path: Path) -> list[SampleRef]:
     file is missing, cut short or no tar.
     """
     samples: dict[str, dict[str, _Span]] = {}
-    size = _size(path)
+    end = 0
     try:
         with tarfile.open(path, "r:") as archive:
             for member in archive:
                 if not member.isfile():
                     continue
-                if member.offset_data + member.size > size:
-                    raise DataError(f"{path} is cut short in {member.name}", hint=_REMAKE)
+                end = member.offset_data + -(-member.size // 512) * 512
                 folder, _, name = member.name.rpartition("/")
                 key, _, extension = name.partition(".")
                 kind = extension.lower()
                 samples.setdefault(f"{folder}/{key}" if folder else key, {})[
                     "jpg" if kind in _IMAGES else kind
                 ] = (member.offset_data, member.size)
+        if path.stat().st_size < end + 512:  # a whole tar ends with blocks of zeros
+            raise DataError(f"{path} is cut short", hint=_REMAKE)
     except (tarfile.TarError, OSError, EOFError) as error:
         raise DataError(f"{path} is no readable tar: {error}", hint=_REMAKE) from error
     return [
@@ -176,10 +177,3 @@ def read_manifest(shards_dir: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise DataError(f"{path} holds no object", hint=_REMAKE)
     return found
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}", hint=_REMAKE) from error
