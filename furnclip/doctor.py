@@ -173,3 +173,14 @@ def _fast_extra(settings: Settings) -> Check:
             "pip install 'furnclip[fast]'",
         )
     return Check("fast search", "ok", "onnxruntime present")
+
+
+def _terminal(settings: Settings) -> Check:
+    from furnclip.terminal.detect import detect
+
+    try:
+        found = detect(settings.arena.graphics)
+    except FurnclipError as error:
+        return Check("terminal", "warning", error.message, error.hint or "")
+    finding = f"{found.graphics}: {found.reason}" if found.reason else found.graphics
+    return Check("terminal", "warning" if found.hint else "ok", finding, found.hint or "")
