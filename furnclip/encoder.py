@@ -7,9 +7,11 @@ Nothing heavy is imported until a model is loaded.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,13 +90,14 @@ def load_model(
     is put back. Raises ``DataError`` that says which file is missing.
     """
     import torch
+    from safetensors import SafetensorError
     from transformers import CLIPModel, CLIPProcessor
 
     files = locate(spec, adapter=adapter)
     try:
         model = CLIPModel.from_pretrained(files.base, dtype=dtype or torch.float32)
         processor = CLIPProcessor.from_pretrained(files.base)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise DataError(f"cannot load the model in {files.base}: {reason}") from error
     if files.adapter is not None:
@@ -105,11 +108,14 @@ def load_model(
 def _with_adapter(model: CLIPModel, folder: Path) -> CLIPModel:
     import torch
     from peft import PeftModel
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
-        adapted: Any = PeftModel.from_pretrained(model, str(folder))
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        with warnings.catch_warnings():  # peft 0.21 asks transformers 5.23 by an old name
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+            adapted: Any = PeftModel.from_pretrained(model, str(folder))
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise DataError(f"the adapter in {folder} does not fit its base: {error}") from error
     saved = folder / "logit_scale.safetensors"
     if saved.is_file():
@@ -216,7 +222,8 @@ class Encoder:
         vectors = np.empty((len(images), self.dim), dtype=np.float32)
         with ThreadPoolExecutor(max(1, os.cpu_count() or 1)) as pool, self._inference():
             for start in range(0, len(images), batch_size):
-                batch = list(pool.map(_decoded, images[start : start + batch_size]))
+                part = images[start : start + batch_size]
+                batch = list(pool.map(_square, part, repeat(self.image_size)))
                 vectors[start : start + len(batch)] = self._embed_pixels(self.pixels(batch))
         return vectors
 
@@ -304,9 +311,9 @@ def _normalised(features: torch.Tensor) -> Float32:
     return np.asarray(unit.cpu().numpy(), dtype=np.float32)
 
 
-def _decoded(image: Image.Image | bytes) -> Image.Image:
+def _square(image: Image.Image | bytes, size: int) -> Image.Image:
     if not isinstance(image, bytes):
         return image
-    from furnclip.images import load_image
+    from furnclip.images import load_letterboxed
 
-    return load_image(image).image
+    return load_letterboxed(image, size).image

@@ -38,6 +38,7 @@ TEXT_COLUMNS = (
 )  # fmt: skip
 _DICTIONARY = ["product_id", "split", "object_type", "style", "color", "material", "shard"]
 _SIGN_EXPONENT_MANTISSA = np.int32(-0x70000001)  # 0x8FFFFFFF
+_IMAGE_STARTS = (b"\xff\xd8", b"\x89PNG", b"RIFF")
 _HALF_ERROR = 2e-3  # of a unit inner product in half precision; 5e-4 measured at most
 
 
@@ -90,7 +91,7 @@ class MasterVectors:
         }
 
     def thumbnail(self, index: int) -> bytes:
-        """Read one product's letterboxed JPEG straight out of its shard.
+        """Read one product's letterboxed image file (JPEG) straight out of its shard.
 
         Raises ``DataError`` when the shard was moved or removed.
         """
@@ -108,7 +109,7 @@ class MasterVectors:
             content = os.pread(handle, size, offset)
         finally:
             os.close(handle)
-        if len(content) != size or not content.startswith(b"\xff\xd8"):
+        if len(content) != size or not content.startswith(_IMAGE_STARTS):
             raise DataError(
                 f"{shard} changed after {self.path} was written",
                 hint="run `furnclip embed` again",
