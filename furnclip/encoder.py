@@ -26,9 +26,19 @@ if TYPE_CHECKING:
     from PIL import Image
     from transformers import CLIPModel, CLIPProcessor
 
-__all__ = ["Encoder", "image_tensor", "load_model", "locate", "model_sha", "pick_device"]
+__all__ = [
+    "Encoder",
+    "image_tensor",
+    "load_model",
+    "locate",
+    "model_sha",
+    "normalised_pixels",
+    "pick_device",
+    "pixel_array",
+]
 
 Float32 = npt.NDArray[np.float32]
+UInt8 = npt.NDArray[np.uint8]
 
 
 def pick_device(name: str = "auto") -> str:
@@ -137,21 +147,37 @@ def image_tensor(
     Images of another shape are letterboxed first, so that nothing is cropped away. On images of
     the right size the result differs from the processor's by at most 1e-6, in a third of the time.
     """
-    import torch
+    return normalised_pixels(pixel_array(images, size), mean=mean, std=std)
 
+
+def pixel_array(images: Sequence[Image.Image], size: int) -> UInt8:
+    """Stack RGB images, letterboxed where needed, into ``(n, size, size, 3)`` uint8."""
     from furnclip.images import letterbox
 
     pixels = np.empty((len(images), size, size, 3), dtype=np.uint8)
     for row, image in enumerate(images):
         rgb = image if image.mode == "RGB" else image.convert("RGB")
         pixels[row] = np.asarray(rgb if rgb.size == (size, size) else letterbox(rgb, size))
-    planes = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(torch.float32)
+    return pixels
+
+
+def normalised_pixels(
+    pixels: UInt8, *, mean: Sequence[float], std: Sequence[float], device: str = "cpu"
+) -> torch.Tensor:
+    """Scale ``(n, size, size, 3)`` uint8 to CLIP's ``(n, 3, size, size)`` float32 on ``device``.
+
+    The bytes travel, not the floats: a quarter of the traffic to a GPU.
+    """
+    import torch
+
+    planes = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).to(torch.float32)
     scale = 1.0 / (255.0 * np.asarray(std, dtype=np.float64))
     offset = -np.asarray(mean, dtype=np.float64) / np.asarray(std, dtype=np.float64)
-    shape = (1, 3, 1, 1)
-    return planes.mul_(torch.tensor(scale, dtype=torch.float32).view(shape)).add_(
-        torch.tensor(offset, dtype=torch.float32).view(shape)
+    factors, offsets = (
+        torch.tensor(values, dtype=torch.float32, device=device).view(1, 3, 1, 1)
+        for values in (scale, offset)
     )
+    return planes.mul_(factors).add_(offsets)
 
 
 class Encoder:
@@ -224,18 +250,12 @@ class Encoder:
             for start in range(0, len(images), batch_size):
                 part = images[start : start + batch_size]
                 batch = list(pool.map(_square, part, repeat(self.image_size)))
-                vectors[start : start + len(batch)] = self._embed_pixels(self.pixels(batch))
+                pixels = pixel_array(batch, self.image_size)
+                vectors[start : start + len(batch)] = self._embed_pixels(pixels)
         return vectors
 
-    def pixels(self, images: Sequence[Image.Image]) -> torch.Tensor:
-        """Preprocess decoded images with this model's own size, mean and standard deviation."""
-        settings = self.processor.image_processor
-        return image_tensor(
-            images, size=self.image_size, mean=settings.image_mean, std=settings.image_std
-        )
-
-    def embed_pixels(self, pixels: torch.Tensor) -> Float32:
-        """Embed preprocessed images ``(n, 3, size, size)``, so that two models can share them."""
+    def pixels(self, pixels: UInt8) -> Float32:
+        """Embed decoded squares ``(n, image_size, image_size, 3)`` into ``(n, dim)`` float32."""
         with self._inference():
             return self._embed_pixels(pixels)
 
@@ -258,9 +278,13 @@ class Encoder:
                 vectors[rows] = self._embed_ids([encoded[row] for row in rows])
         return vectors
 
-    def _embed_pixels(self, pixels: torch.Tensor) -> Float32:
-        moved = pixels.to(device=self.device, dtype=self.model.dtype, non_blocking=True)
-        return _normalised(self.model.get_image_features(pixel_values=moved).pooler_output)
+    def _embed_pixels(self, pixels: UInt8) -> Float32:
+        settings = self.processor.image_processor
+        planes = normalised_pixels(
+            pixels, mean=settings.image_mean, std=settings.image_std, device=self.device
+        )
+        output = self.model.get_image_features(pixel_values=planes.to(self.model.dtype))
+        return _normalised(output.pooler_output)
 
     def _embed_ids(self, encoded: Sequence[Sequence[int]]) -> Float32:
         import torch

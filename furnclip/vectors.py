@@ -14,6 +14,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -117,11 +118,12 @@ class MasterVectors:
         return content
 
 
-def read_master(path: Path, *, labels: Sequence[str] | None = None) -> MasterVectors:
-    """Read the master table; with ``labels``, the vectors of those models only.
+def read_master(
+    path: Path, *, labels: Sequence[str] | None = None, kinds: Sequence[str] = ("image", "text")
+) -> MasterVectors:
+    """Read the master table; with ``labels`` or ``kinds``, those vectors only.
 
-    The file is memory-mapped for reading. Raises ``DataError`` when it is missing, is no master
-    table, or lacks a label.
+    Raises ``DataError`` when the file is missing, is no master table, or lacks a label.
     """
     if not path.is_file():
         raise DataError(f"no vectors at {path}", hint="make them with `furnclip embed`")
@@ -135,8 +137,8 @@ def read_master(path: Path, *, labels: Sequence[str] | None = None) -> MasterVec
                     f"{path} has no vectors of {lacking[0]!r}, only of {', '.join(models)}",
                     hint="embed them with `furnclip embed --model …`",
                 )
-            drop = {f"{label}_{kind}" for label in models for kind in ("image", "text")}
-            drop -= {f"{label}_{kind}" for label in wanted for kind in ("image", "text")}
+            all_vectors = {f"{label}_{kind}" for label in models for kind in ("image", "text")}
+            drop = all_vectors - {f"{label}_{kind}" for label in wanted for kind in kinds}
             columns = [name for name in file.schema_arrow.names if name not in drop]
             table = file.read(columns=columns).combine_chunks()
     except (pa.ArrowException, OSError) as error:
@@ -147,10 +149,10 @@ def read_master(path: Path, *, labels: Sequence[str] | None = None) -> MasterVec
 
 
 def _models(metadata: Mapping[bytes, bytes] | None, path: Path) -> dict[str, ModelInfo]:
-    described = read_footer(metadata, path).get("models")
-    if not described:
+    footer = read_footer(metadata, path)
+    if "models" not in footer or "labels" not in footer:
         raise DataError(f"{path} is no master table", hint="make one with `furnclip embed`")
-    return {label: ModelInfo(**info) for label, info in described.items()}
+    return {label: ModelInfo(**footer["models"][label]) for label in footer["labels"]}
 
 
 def read_footer(metadata: Mapping[bytes, bytes] | None, path: Path) -> dict[str, Any]:
@@ -161,39 +163,54 @@ def read_footer(metadata: Mapping[bytes, bytes] | None, path: Path) -> dict[str,
     return footer
 
 
-def write_table(path: Path, table: pa.Table, footer: Mapping[str, Any]) -> None:
-    """Write a parquet file atomically: snappy, dictionaries on repeated text only.
+def write_table(path: Path, parts: Iterable[pa.Table], footer: Mapping[str, Any]) -> int:
+    """Write tables of one schema to a parquet file, atomically, a row group each; return the rows.
 
-    No BYTE_STREAM_SPLIT, which polars cannot read. Equal tables and footers give equal bytes.
+    Snappy, dictionaries on repeated text only, no BYTE_STREAM_SPLIT, which polars cannot read.
+    Equal tables and footers give equal bytes. Only one part is held in memory.
+    Raises ``ValueError`` when there are no parts.
     """
-    content = json.dumps(footer, sort_keys=True).encode()
-    table = table.replace_schema_metadata({FOOTER: content})
-    dictionary = [name for name in _DICTIONARY if name in table.column_names]
-    with atomic_path(path) as temporary:
-        pq.write_table(
-            table,
-            temporary,
-            compression="snappy",
-            use_dictionary=dictionary,
-            write_statistics=dictionary,
-            row_group_size=50_000,
-        )
+    metadata = {FOOTER: json.dumps(footer, sort_keys=True).encode()}
+    rows = 0
+    with atomic_path(path) as temporary, ExitStack() as stack:
+        writer: pq.ParquetWriter | None = None
+        for part in parts:
+            if writer is None:
+                dictionary = [name for name in _DICTIONARY if name in part.column_names]
+                writer = stack.enter_context(
+                    pq.ParquetWriter(
+                        temporary,
+                        part.schema.with_metadata(metadata),
+                        compression="snappy",
+                        use_dictionary=dictionary,
+                        write_statistics=dictionary,
+                    )
+                )
+            writer.write_table(part.replace_schema_metadata(metadata), row_group_size=50_000)
+            rows += part.num_rows
+        if writer is None:
+            raise ValueError("no tables to write")
+        stack.close()
+    return rows
 
 
-def write_master(
-    path: Path,
-    columns: Mapping[str, Iterable[Any]],
-    vectors: Mapping[str, tuple[Float16, Float16]],
-    models: Mapping[str, ModelInfo],
-) -> None:
-    """Write the master table: text columns, ``jpg_offset``/``jpg_size``, (image, text) by label."""
+def master_part(
+    columns: Mapping[str, Iterable[Any]], vectors: Mapping[str, tuple[Any, Any]]
+) -> pa.Table:
+    """Build some rows of the master table: text columns, offsets, (image, text) by label."""
     arrays = {name: pa.array(columns[name], pa.string()) for name in TEXT_COLUMNS}
     arrays |= {name: pa.array(columns[name], pa.int64()) for name in ("jpg_offset", "jpg_size")}
     for label, (image, text) in vectors.items():
         arrays[f"{label}_image"] = fixed_size_list(image)
         arrays[f"{label}_text"] = fixed_size_list(text)
+    return pa.table(arrays)
+
+
+def write_master(path: Path, parts: Iterable[pa.Table], models: Mapping[str, ModelInfo]) -> int:
+    """Write the master table from ``master_part`` tables and return its number of rows."""
     footer = {"models": {label: asdict(info) for label, info in models.items()}}
-    write_table(path, pa.table(arrays), footer)
+    # A list keeps the order of the labels, which sorted JSON would lose.
+    return write_table(path, parts, footer | {"labels": list(models)})
 
 
 def fixed_size_list(vectors: npt.NDArray[Any]) -> pa.FixedSizeListArray:

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -17,6 +18,7 @@ from furnclip.vectors import (
     ModelInfo,
     fixed_size_array,
     fixed_size_list,
+    master_part,
     read_master,
     top_k,
     write_master,
@@ -32,7 +34,7 @@ def _unit(rows: int, dim: int = 16, seed: int = 0) -> npt.NDArray[np.float16]:
 
 
 def _master(path: Path, rows: int = 7, *, shard: Path | None = None) -> Path:
-    columns: dict[str, list[object]] = {
+    columns: dict[str, list[Any]] = {
         name: [f"{name} {i}" for i in range(rows)] for name in TEXT_COLUMNS
     }
     columns["shard"] = [str(shard or "missing.tar")] * rows
@@ -42,7 +44,7 @@ def _master(path: Path, rows: int = 7, *, shard: Path | None = None) -> Path:
         "base": (_unit(rows, seed=1), _unit(rows, seed=2)),
         "tuned": (_unit(rows, seed=3), _unit(rows, seed=4)),
     }
-    write_master(path, columns, vectors, {"base": BASE, "tuned": BASE})
+    write_master(path, [master_part(columns, vectors)], {"base": BASE, "tuned": BASE})
     return path
 
 
@@ -79,6 +81,19 @@ def test_only_the_wanted_labels_are_read(tmp_path: Path) -> None:
     assert "base_image" not in master.table.column_names
     with pytest.raises(DataError, match="tuned"):
         master.vectors("base", "image")
+
+
+def test_only_the_wanted_kinds_are_read(tmp_path: Path) -> None:
+    master = read_master(_master(tmp_path / "master.parquet"), kinds=["image"])
+    assert [n for n in master.table.column_names if "_text" in n] == []
+
+
+def test_parts_become_one_table(tmp_path: Path) -> None:
+    columns = {name: ["x"] for name in TEXT_COLUMNS} | {"jpg_offset": [1], "jpg_size": [2]}
+    parts = (master_part(columns, {"base": (_unit(1, seed=i), _unit(1))}) for i in range(3))
+    assert write_master(tmp_path / "master.parquet", parts, {"base": BASE}) == 3
+    found = read_master(tmp_path / "master.parquet").vectors("base", "image")
+    assert np.array_equal(found, np.concatenate([_unit(1, seed=i) for i in range(3)]))
 
 
 def test_missing_label_names_the_ones_there_are(tmp_path: Path) -> None:
