@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from furnclip.errors import DataError, UsageError
-from furnclip.model_files import locate, model_sha
+from furnclip.model_files import locate, model_sha, model_shape
 
 if TYPE_CHECKING:
     import torch
@@ -32,6 +32,7 @@ __all__ = [
     "load_model",
     "locate",
     "model_sha",
+    "model_shape",
     "normalised_pixels",
     "pick_device",
     "pixel_array",

@@ -62,6 +62,14 @@ def model_sha(spec: str | Path, *, adapter: Path | None = None) -> str:
     return _identity(files, _stamp(files))
 
 
+def model_shape(spec: str | Path) -> tuple[int, int]:
+    """Return (dim, image_size) of a model from its ``config.json``."""
+    config = _read_json(locate(spec).base / "config.json")
+    # transformers writes only what differs from its defaults in some versions
+    vision = config.get("vision_config") or {}
+    return int(config.get("projection_dim", 512)), int(vision.get("image_size", 224))
+
+
 @functools.lru_cache(maxsize=16)
 def _identity(files: ModelFiles, stamp: tuple[tuple[str, int, int], ...]) -> str:
     del stamp  # part of the cache key: a folder written anew is hashed anew

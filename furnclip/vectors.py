@@ -94,13 +94,14 @@ class MasterVectors:
     def thumbnail(self, index: int) -> bytes:
         """Read one product's letterboxed image file (JPEG) straight out of its shard.
 
-        Raises ``DataError`` when the shard was moved or removed.
+        Shard paths start at the master table's folder. Raises ``DataError`` when the shard was
+        moved, removed or rewritten.
         """
         shard, offset, size = (
             self.table.column(name)[index].as_py() for name in ("shard", "jpg_offset", "jpg_size")
         )
         try:
-            handle = os.open(shard, os.O_RDONLY)
+            handle = os.open(self.path.parent / shard, os.O_RDONLY)
         except OSError as error:
             raise DataError(
                 f"cannot read the images of {self.path}: {shard}: {error.strerror}",

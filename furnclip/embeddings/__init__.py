@@ -1,0 +1,1 @@
+"""Vectors for the catalogue, and searching them."""
