@@ -102,6 +102,9 @@ class CleaningSettings(Section):
     max_usd: float | None = Field(None, gt=0, description="refuse to submit above this estimate")
     max_attempts: int = Field(3, ge=1, description="tries for one row, the first included")
     concurrency: int = Field(8, gt=0, description="requests at once with backend endpoint")
+    reconcile_seconds: float = Field(
+        60.0, ge=0, description="between the two looks that prove a batch was never created"
+    )
     poll_seconds: float = Field(30.0, gt=0, description="between two polls of a batch")
     workers: int = Field(0, ge=0, description="threads for images; 0: one per core")
 
@@ -126,6 +129,8 @@ class PrepSettings(Section):
     )
     max_pixels: int = Field(64_000_000, gt=0, description="larger images are rejected")
     max_aspect: float = Field(20.0, gt=1, description="longer images are rejected")
+    allow_truncated: bool = Field(False, description="accept JPEGs that are cut short")
+    strict: bool = Field(False, description="reject JPEGs with damage a decoder can conceal")
     max_reject_rate: float = Field(0.2, ge=0, le=1, description="more rejected rows: exit 3")
     near_duplicate_bits: int = Field(6, ge=0, le=64, description="of 256 dHash bits; 0: exact only")
     workers: int = Field(0, ge=0, description="0: one per core")
@@ -158,6 +163,9 @@ class TrainingSettings(Section):
     patience: int = Field(3, ge=0, description="epochs without a better nDCG@10; 0: never stop")
     checkpoint_steps: int = Field(200, gt=0)
     workers: int = Field(2, ge=0, description="data loading processes")
+    cache_mib: int = Field(
+        1024, ge=0, description="for decoded images, kept when a split fits; 0: decode each time"
+    )
     seed: int = Field(0, ge=0)
     track: Literal["none", "wandb", "tensorboard"] = Field("none")
     compile: bool = Field(default=False, description="torch.compile the towers")

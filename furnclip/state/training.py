@@ -161,6 +161,11 @@ def latest_run(store: StateStore) -> RunRow | None:
     return max(done, key=lambda run: (run.finished_at or run.started_at, run.run_id), default=None)
 
 
+def find_run(store: StateStore, run_id: str) -> RunRow | None:
+    """Return a run by its id, or None."""
+    return next((run for run in list_runs(store) if run.run_id == run_id), None)
+
+
 def steps_of(store: StateStore, run_id: str) -> list[StepRow]:
     """Return the recorded steps of a run in order."""
     with store.transaction() as connection:

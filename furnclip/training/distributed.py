@@ -49,6 +49,17 @@ class World:
         distributed.all_gather(parts, padded)
         return torch.cat([part[:size] for part, size in zip(parts, self.sizes, strict=True)])
 
+    def gather_equal(self, value: Tensor) -> list[Tensor]:
+        """Return every rank's ``value``, which has the same shape on all."""
+        if self.size == 1:
+            return [value]
+        import torch
+        from torch import distributed
+
+        parts = [torch.empty_like(value) for _ in range(self.size)]
+        distributed.all_gather(parts, value)
+        return parts
+
     def own_rows(self, rows: Tensor | None) -> Tensor:
         """Return this rank's slice of rows gathered earlier."""
         if rows is None:
@@ -96,6 +107,26 @@ class World:
         raised = torch.tensor([float(flag)], device=self.device)
         distributed.all_reduce(raised, op=distributed.ReduceOp.MAX)
         return bool(raised.item())
+
+    def smallest(self, value: int) -> int:
+        """Return the smallest of the ranks' values."""
+        if self.size == 1:
+            return value
+        import torch
+
+        values = self.gather_equal(torch.tensor([value], device=self.device))
+        return min(int(each.item()) for each in values)
+
+    def of_leader(self, value: float) -> float:
+        """Return the leader's value, so that all ranks decide alike."""
+        if self.size == 1:
+            return value
+        import torch
+        from torch import distributed
+
+        shared = torch.tensor([value], dtype=torch.float64, device=self.device)
+        distributed.broadcast(shared, src=0)
+        return float(shared.item())
 
     @contextmanager
     def out_of_memory_together(self) -> Iterator[None]:

@@ -17,6 +17,7 @@ LoRA: Hu et al. 2021, arXiv:2106.09685, through peft.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -146,7 +147,10 @@ def _with_lora(
         target_modules=pattern,
         modules_to_save=list(PROJECTIONS),
     )
-    model = get_peft_model(clip, config)
+    with warnings.catch_warnings():
+        # peft 0.21 asks for an attribute that transformers 5.23 renamed.
+        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
+        model = get_peft_model(clip, config)
     # modules_to_save ignores bare parameters without a word, so logit_scale is freed by hand
     # (and saved by hand, in publish.save_adapter).
     clip_of(model).logit_scale.requires_grad = True

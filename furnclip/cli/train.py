@@ -1,0 +1,211 @@
+"""``furnclip train`` and ``furnclip runs``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from furnclip.cli.common import JsonOption, settings, store
+from furnclip.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from furnclip.config import TrainingSettings
+    from furnclip.training.main import TrainingResult
+
+_DATA, _LORA, _RUN = "Data", "LoRA", "Run"
+_SHOWN = ("hit@1", "hit@5", "hit@10", "recall@10", "mrr", "ndcg@10", "map", "median_rank")
+
+
+def train(
+    ctx: typer.Context,
+    *,
+    scenario: Annotated[
+        str | None,
+        typer.Option(
+            help="zero_shot, linear_probe, vision_lora, text_lora, dual_lora or unfrozen_targets."
+        ),
+    ] = None,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training split.")] = None,
+    effective_batch_size: Annotated[
+        int | None, typer.Option(help="Pairs the loss compares at once.")
+    ] = None,
+    micro_batch_size: Annotated[
+        int | None, typer.Option(help="Pairs in memory at once; 0 finds out what fits.")
+    ] = None,
+    loss: Annotated[str | None, typer.Option(help="clip or siglip.")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16 or fp16.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of the shards.", rich_help_panel=_DATA)
+    ] = None,
+    mini: Annotated[
+        bool, typer.Option("--mini", help="Train on mini_train.", rich_help_panel=_DATA)
+    ] = False,
+    augmentation: Annotated[
+        str | None, typer.Option(help="none, simple or advanced.", rich_help_panel=_DATA)
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that decode images.", rich_help_panel=_DATA)
+    ] = None,
+    lora_r: Annotated[int | None, typer.Option(help="Rank.", rich_help_panel=_LORA)] = None,
+    lora_alpha: Annotated[
+        int | None, typer.Option(help="Scale, divided by the rank.", rich_help_panel=_LORA)
+    ] = None,
+    lora_dropout: Annotated[
+        float | None, typer.Option(help="Dropout before LoRA.", rich_help_panel=_LORA)
+    ] = None,
+    base: Annotated[
+        str | None, typer.Option(help="Hub id or folder of the base.", rich_help_panel=_RUN)
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.", rich_help_panel=_RUN)
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the run and its model.", rich_help_panel=_RUN)
+    ] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(help="Go on with this run.", metavar="RUN", rich_help_panel=_RUN),
+    ] = None,
+    track: Annotated[
+        str | None, typer.Option(help="none, wandb or tensorboard.", rich_help_panel=_RUN)
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fine-tune CLIP on the shards; the result is an ordinary transformers folder."""
+    from furnclip.console import progress, say
+    from furnclip.state.training import find_run
+
+    typed: dict[str, object] = {
+        "scenario": scenario,
+        "lr": lr,
+        "epochs": epochs,
+        "effective_batch_size": effective_batch_size,
+        "micro_batch_size": micro_batch_size,
+        "loss": loss,
+        "precision": precision,
+        "seed": seed,
+        "augmentation": augmentation,
+        "workers": workers,
+        "lora_r": lora_r,
+        "lora_alpha": lora_alpha,
+        "lora_dropout": lora_dropout,
+        "track": track,
+    }
+    loaded = settings(ctx, training=typed, model={"name": base, "device": device})
+    where = {
+        "data": str(data or loaded.paths.shards_dir),
+        "base": loaded.model.name,
+        "train_split": "mini_train" if mini else "train",
+    }
+    chosen = loaded.training
+    if resume is not None:
+        if name is not None:
+            raise UsageError("--resume and --name exclude each other", hint="leave out --name")
+        run = find_run(store(loaded), resume)
+        if run is not None and run.status == "finished":
+            say(f"{resume} is finished: {run.model_path or 'nothing to train'}")
+            return
+        given = {"data": data, "base": base, "train_split": "mini_train" if mini else None}
+        chosen, where = _as_begun(loaded.paths.runs_dir / resume, chosen, typed | given)
+    from furnclip.training.main import run_training
+
+    result = run_training(
+        chosen,
+        data=Path(where["data"]),
+        base=where["base"],
+        train_split=where["train_split"],
+        runs_dir=loaded.paths.runs_dir,
+        models_dir=loaded.paths.models_dir,
+        state=store(loaded),
+        device=loaded.model.device,
+        name=name,
+        resume=resume,
+        progress=progress(),
+    )
+    _show(result, as_json=as_json)
+
+
+def runs(ctx: typer.Context, *, as_json: JsonOption = False) -> None:
+    """List the training runs with their metrics, the newest first."""
+    from furnclip.console import next_step, print_json, print_table, say
+    from furnclip.state.training import list_runs
+
+    found = list_runs(store(settings(ctx)))
+    if as_json:
+        print_json({"runs": found})
+        return
+    if not found:
+        say("no training runs yet")
+        next_step("furnclip train")
+        return
+    print_table(
+        None,
+        ("run", "scenario", "status", "minutes", "base hit@1", "tuned hit@1"),
+        [
+            (
+                run.run_id,
+                run.scenario,
+                run.status,
+                "" if run.seconds is None else f"{run.seconds / 60:.1f}",
+                _number(run.metrics.get("base", {}).get("text_to_image.hit@1")),
+                _number(run.metrics.get("tuned", {}).get("text_to_image.hit@1")),
+            )
+            for run in found
+        ],
+        right=(3, 4, 5),
+    )
+
+
+def _as_begun(
+    folder: Path, now: TrainingSettings, typed: Mapping[str, object]
+) -> tuple[TrainingSettings, dict[str, str]]:
+    """Return a run's own settings; an option typed otherwise is refused by the trainer, by name."""
+    from furnclip.config import TrainingSettings
+    from furnclip.training.checkpoint import read_settings
+
+    saved = read_settings(folder)
+    fields = TrainingSettings.model_fields
+    again = {key: value for key, value in typed.items() if value is not None}
+    merged = saved | {k: getattr(now, k) if k in fields else str(v) for k, v in again.items()}
+    where = {key: str(merged.pop(key)) for key in ("data", "base", "train_split")}
+    return TrainingSettings(**merged), where
+
+
+def _show(result: TrainingResult, *, as_json: bool) -> None:
+    from furnclip.console import next_step, print_json, print_table, say
+
+    if as_json:
+        print_json(result)
+        return
+    split, base, tuned = (result.metrics[key] for key in ("split", "base", "tuned"))
+    print_table(
+        f"{split} split, base against {result.scenario}",
+        ("metric", "base", "tuned", "change"),
+        [
+            (name.replace("_", " ").replace(".", ", "), *map(_number, (a, b)), f"{b - a:+.3f}")
+            for name in tuned
+            if name.split(".")[1] in _SHOWN
+            for a, b in [(base[name], tuned[name])]
+        ],
+        right=(1, 2, 3),
+    )
+    if result.model_path is None:
+        say("zero_shot trains nothing; no model was written")
+        return
+    best = f", best after epoch {result.best_epoch}" if result.best_epoch else ""
+    say(
+        f"{result.trained_parameters:,} of {result.parameters:,} parameters trained, "
+        f"{result.steps} steps in {result.seconds:.0f} s{best}, alpha {result.alpha:.1f}"
+    )
+    say(f"model: {result.model_path}")
+    next_step("furnclip embed")
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"

@@ -1,0 +1,220 @@
+"""The training stage: shards and a base model in, a tuned ``CLIPModel`` folder out.
+
+``run_training`` reads top to bottom. The result does not depend on how it is reached: not on the
+micro-batch, the number of loader processes, an interruption, or (up to rounding) of ranks.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from furnclip.config import TrainingSettings, load_settings
+from furnclip.progress import SILENT, Progress
+from furnclip.state import StateStore
+from furnclip.state.training import finish_run
+from furnclip.training.augment import ImageTransform
+from furnclip.training.checkpoint import Position
+from furnclip.training.distributed import World, join_world
+from furnclip.training.memory import used_mib
+from furnclip.training.model import get_model, trainable
+from furnclip.training.publish import publish
+from furnclip.training.recording import Recorder, open_tracker
+from furnclip.training.run import RunPlan, check_data, open_data, plan_run, recorded_run
+from furnclip.training.session import Session
+from furnclip.training.towers import Towers, training_precision
+from furnclip.training.trainer import Objective, Trainer
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a run gave.
+
+    ``metrics`` has ``split`` (the one measured), ``base`` and ``tuned`` (name to value, such as
+    ``text_to_image.hit@1``), and ``validation`` by alpha. ``model_path`` is None for zero_shot.
+    """
+
+    run_id: str
+    scenario: str
+    base: str
+    model_path: Path | None
+    metrics: dict[str, Any]
+    best_epoch: int | None
+    epochs: int
+    steps: int
+    alpha: float | None
+    seconds: float
+    peak_memory_mib: float
+    trained_parameters: int
+    parameters: int
+
+
+def run_training(
+    settings: TrainingSettings,
+    *,
+    data: Path,
+    base: str,
+    runs_dir: Path,
+    models_dir: Path,
+    state: StateStore,
+    device: str = "auto",
+    name: str | None = None,
+    resume: str | None = None,
+    train_split: str = "train",
+    progress: Progress = SILENT,
+) -> TrainingResult:
+    """Fine-tune ``base`` on ``data/<train_split>`` and publish the best of it.
+
+    ``resume`` is the id of a run to go on with; its settings must be the same. Under several
+    processes each calls this; the first writes. Raises ``UsageError``, ``ConfigError`` or
+    ``DataError`` before anything is trained, ``Interrupted`` after Ctrl-C or SIGTERM.
+    """
+    import torch
+
+    from furnclip.encoder import pick_device
+
+    # 1. Who and where: this process among all, and the run's folder.
+    world = join_world(pick_device(device))
+    plan = plan_run(
+        settings,
+        data=data,
+        base=base,
+        runs_dir=runs_dir,
+        models_dir=models_dir,
+        name=name,
+        resume=resume,
+        train_split=train_split,
+    )
+    try:
+        # 2. The model; LoRA's start values come from the seed, the same on all ranks.
+        torch.manual_seed(settings.seed)
+        model, processor = get_model(
+            settings.scenario,
+            base=base,
+            lora_r=settings.lora_r,
+            lora_alpha=settings.lora_alpha,
+            lora_dropout=settings.lora_dropout,
+            lora_targets=settings.lora_targets,
+            unfrozen_targets=settings.unfrozen_targets,
+        )
+        model.to(world.device)
+        if settings.gradient_checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
+        frozen_images = settings.scenario in {"linear_probe", "zero_shot"}
+        towers = Towers(
+            model,
+            ImageTransform.of(processor, "none" if frozen_images else settings.augmentation),
+            device=world.device,
+            precision=training_precision(settings.precision, world.device),
+            compiled=settings.compile,
+        )
+        with recorded_run(plan, state, world):
+            # 3. The data: every split indexed, decoded once when it fits in memory.
+            shown = progress if world.leader else SILENT
+            splits = open_data(plan, processor, towers, progress=shown)
+            check_data(plan, splits, world)
+            # 4. Train. Dropout draws differ between ranks from here on.
+            torch.manual_seed(settings.seed + world.rank)
+            position = Position()
+            if settings.scenario != "zero_shot":
+                trainer = Trainer(towers, Objective(towers, settings.loss), world, settings)
+                with _recorder(plan, state, world) as recorder:
+                    session = Session(plan, towers, splits, trainer, recorder, world, shown)
+                    position = session.train()
+            # 5. Interpolate with the base, merge, publish, measure once on test.
+            with shown.task("merging and measuring"):
+                published = publish(plan, towers, processor, splits, world)
+            result = TrainingResult(
+                run_id=plan.run_id,
+                scenario=settings.scenario,
+                base=base,
+                model_path=published.model_path,
+                metrics=published.metrics,
+                best_epoch=position.best_epoch or None,
+                epochs=position.epoch - 1,
+                steps=position.step,
+                alpha=published.alpha,
+                seconds=position.seconds,
+                peak_memory_mib=used_mib(towers.device),
+                trained_parameters=sum(p.numel() for p in trainable(model).values()),
+                parameters=sum(p.numel() for p in model.parameters()),
+            )
+            if world.leader:
+                finish_run(
+                    state,
+                    plan.run_id,
+                    seconds=result.seconds,
+                    best_epoch=result.best_epoch,
+                    model_path=result.model_path,
+                    metrics=result.metrics,
+                )
+            return result
+    finally:
+        world.close()
+
+
+@contextmanager
+def _recorder(plan: RunPlan, state: StateStore, world: World) -> Iterator[Recorder | None]:
+    """Record on the leader, and write what is buffered however the run ends."""
+    if not world.leader:
+        yield None
+        return
+    tracker = open_tracker(
+        plan.settings.track,
+        plan.folder / "tracker",
+        plan.run_id,
+        settings=plan.described,
+    )
+    recorder = Recorder(state, plan.run_id, tracker)
+    try:
+        yield recorder
+    finally:
+        recorder.flush()
+        if tracker is not None:
+            tracker.close()
+
+
+def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the options of a training script; what is not given comes from the settings.
+
+    The namespace has every training setting (``scenario``, ``lr``, ``epochs`` ...) and ``data``,
+    ``base``, ``device``, ``name``, ``resume`` and ``train_split``. ``furnclip train`` has the
+    same options and more.
+    """
+    settings = load_settings()
+    parser = argparse.ArgumentParser(description="Fine-tune CLIP on a furniture catalogue.")
+    for name, entry in TrainingSettings.model_fields.items():
+        default = getattr(settings.training, name)
+        option = f"--{name.replace('_', '-')}"
+        if isinstance(default, bool):
+            parser.add_argument(option, action=argparse.BooleanOptionalAction, default=default)
+        elif isinstance(default, tuple):
+            parser.add_argument(option, nargs="+", default=default, help=entry.description)
+        else:
+            choices = get_args(entry.annotation) or None
+            parser.add_argument(option, type=type(default), choices=choices, default=default)
+    parser.add_argument("--data", type=Path, default=settings.paths.shards_dir)
+    parser.add_argument("--base", default=settings.model.name)
+    parser.add_argument("--device", default=settings.model.device)
+    parser.add_argument("--name")
+    parser.add_argument("--resume", metavar="RUN")
+    parser.add_argument("--train-split", default="train", choices=("train", "mini_train"))
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> TrainingResult:
+    """Run the complete training pipeline with the options of ``parse_args``."""
+    options = vars(parse_args(arguments))
+    paths = load_settings().paths
+    training = {name: options.pop(name) for name in TrainingSettings.model_fields}
+    return run_training(
+        TrainingSettings(**training),
+        runs_dir=paths.runs_dir,
+        models_dir=paths.models_dir,
+        state=StateStore(paths.state_file),
+        **options,
+    )

@@ -1,0 +1,226 @@
+"""What a training run is made of: its names and folders, its data, its models."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from furnclip.config import TrainingSettings
+from furnclip.errors import DataError, Interrupted, StateError, UsageError
+from furnclip.progress import Progress
+from furnclip.shards import list_shards
+from furnclip.state import StateStore
+from furnclip.state.training import begin_run, end_run
+from furnclip.training.checkpoint import check_same, write_settings
+from furnclip.training.data import read_pairs
+from furnclip.training.distributed import World
+from furnclip.training.pixels import image_size, open_pixels
+from furnclip.training.towers import Towers
+from furnclip.training.validation import Split, pooled
+
+if TYPE_CHECKING:
+    from transformers import CLIPProcessor
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """A run's identity: everything that decides its result, and where it is kept."""
+
+    run_id: str
+    folder: Path
+    model_path: Path
+    settings: TrainingSettings
+    data: Path
+    base: str
+    train_split: str
+    resumed: bool
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the checkpoints are."""
+        return self.folder / "checkpoints"
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """Return the settings with base, data and split, as kept beside the checkpoints."""
+        return {
+            **self.settings.model_dump(mode="json"),
+            "base": self.base,
+            "data": str(self.data),
+            "train_split": self.train_split,
+        }
+
+
+def plan_run(
+    settings: TrainingSettings,
+    *,
+    data: Path,
+    base: str,
+    runs_dir: Path,
+    models_dir: Path,
+    name: str | None,
+    resume: str | None,
+    train_split: str,
+) -> RunPlan:
+    """Name a new run, or check that a resumed one is the same.
+
+    Raises ``UsageError`` for a name that is taken, a run that is not there, or settings that
+    differ from the run's.
+    """
+    list_shards(data / train_split)  # before a model is loaded or a run recorded
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    run_id = resume or name or f"{settings.scenario}-{stamp}"
+    if Path(run_id).name != run_id or run_id.startswith("."):
+        raise UsageError(f"{run_id!r} cannot be a run's name", hint="use letters, digits, - and _")
+    plan = RunPlan(
+        run_id=run_id,
+        folder=runs_dir / run_id,
+        model_path=models_dir / run_id,
+        settings=settings,
+        data=data,
+        base=base,
+        train_split=train_split,
+        resumed=resume is not None,
+    )
+    if resume is not None:
+        check_same(plan.folder, plan.described)
+    elif plan.folder.exists() or plan.model_path.exists():
+        raise UsageError(
+            f"there is a run called {run_id} already",
+            hint=f"give another --name, or go on with --resume {run_id}",
+        )
+    return plan
+
+
+@contextmanager
+def recorded_run(plan: RunPlan, store: StateStore, world: World) -> Iterator[None]:
+    """Keep the run's status in the state file right, whatever ends it.
+
+    Turns Ctrl-C into ``Interrupted`` with the command that goes on.
+    """
+    if world.leader:
+        write_settings(plan.folder, plan.described)
+        begin_run(
+            store,
+            run_id=plan.run_id,
+            scenario=plan.settings.scenario,
+            base=plan.base,
+            data=plan.data,
+            device=world.device,
+            settings=plan.described,
+        )
+    status = "failed"
+    try:
+        yield
+        status = "finished"
+    except (KeyboardInterrupt, Interrupted):
+        status = "interrupted"
+        kept = sorted(plan.checkpoints.glob("step-*"))
+        what = f"step {int(kept[-1].name[5:])} is kept" if kept else "nothing was trained yet"
+        raise Interrupted(
+            f"training stopped; {what}", hint=f"furnclip train --resume {plan.run_id}"
+        ) from None
+    finally:
+        if status != "finished" and world.leader:
+            with suppress(StateError):  # the error that ended the run matters more
+                end_run(store, plan.run_id, status)
+
+
+@dataclass(frozen=True)
+class RunData:
+    """The splits of a run; ``val`` and ``test`` are None when there are none."""
+
+    train: Split
+    val: Split | None
+    test: Split | None
+
+
+def open_data(
+    plan: RunPlan, processor: CLIPProcessor, towers: Towers, *, progress: Progress
+) -> RunData:
+    """Index the splits and decode what fits in memory; frozen towers run over them once.
+
+    The text tower's features are kept whenever it is frozen, the vision tower's when nothing
+    augments the images. ``linear_probe`` never augments, because its speed is its point.
+    """
+    settings = plan.settings
+    room = settings.cache_mib * 2**20
+    splits: dict[str, Split] = {}
+    for name in (plan.train_split, "val", "test"):
+        if name != plan.train_split and not any((plan.data / name).glob("*.tar")):
+            _log.warning("no shards in %s: %s", plan.data / name, _WITHOUT[name])
+            continue
+        with progress.task(f"reading {name}") as task:
+            table = read_pairs(
+                plan.data / name,
+                processor,
+                max_length=towers.clip.config.text_config.max_position_embeddings,
+            )
+            task.advance(len(table))
+        images = open_pixels(
+            table.reader,
+            size=image_size(processor),
+            cache_bytes=room,
+            workers=settings.workers,
+            pin=towers.device.type == "cuda",
+            progress=progress,
+        )
+        room -= held_bytes(images)
+        split = Split(table, images)
+        if name != "test":
+            augmented = name == plan.train_split and towers.transform.kind != "none"
+            split = pooled(
+                split,
+                towers,
+                batch_size=settings.val_batch_size,
+                images=towers.image_frozen and not augmented,
+                text=towers.text_frozen,
+            )
+        splits[name] = split
+    return RunData(splits[plan.train_split], splits.get("val"), splits.get("test"))
+
+
+_WITHOUT = {
+    "val": "no early stopping, and the last weights are published as they are",
+    "test": "the final metrics are taken on the validation split",
+}
+
+
+def held_bytes(images: object) -> int:
+    """Return the memory a row source holds."""
+    rows: Any = getattr(images, "rows", None)
+    return 0 if rows is None else rows.numel() * rows.element_size()
+
+
+def check_data(plan: RunPlan, data: RunData, world: World) -> None:
+    """Refuse to resume on other data than the run began with; note it down for a new run.
+
+    Raises ``DataError`` also when a batch would leave a process without pairs.
+    """
+    parts = [split.table.fingerprint for split in (data.train, data.val) if split is not None]
+    fingerprint = hashlib.blake2b("".join(parts).encode(), digest_size=8).hexdigest()
+    path = plan.folder / "data.json"
+    if path.is_file():
+        saved: Mapping[str, Any] = json.loads(path.read_text("utf-8"))
+        if saved["fingerprint"] != fingerprint:
+            raise DataError(
+                f"the shards in {plan.data} changed since {plan.run_id} began",
+                hint="start a new run without --resume",
+            )
+    elif world.leader:
+        path.write_text(json.dumps({"fingerprint": fingerprint, "pairs": len(data.train)}), "utf-8")
+    if min(len(data.train), plan.settings.effective_batch_size) < 2 * world.size:
+        raise DataError(
+            f"{len(data.train)} training pairs in batches of "
+            f"{plan.settings.effective_batch_size} are too few for {world.size} processes",
+            hint="a contrastive loss needs at least two pairs a batch and process",
+        )

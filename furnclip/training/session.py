@@ -1,0 +1,245 @@
+"""The training loop: epochs, checkpoints, validation, early stopping."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from furnclip.errors import Interrupted
+from furnclip.files import atomic_path
+from furnclip.progress import Progress
+from furnclip.state.training import StepRow
+from furnclip.training.checkpoint import (
+    Position,
+    contiguous,
+    load_checkpoint,
+    restore,
+    save_checkpoint,
+)
+from furnclip.training.data import epoch_batches, position_seed, rank_sizes, steps_per_epoch
+from furnclip.training.distributed import World
+from furnclip.training.loss import positive_pairs
+from furnclip.training.memory import fitting_micro_batch, used_mib
+from furnclip.training.recording import Recorder
+from furnclip.training.run import RunData, RunPlan
+from furnclip.training.schedule import learning_rate, warmup_length
+from furnclip.training.stopping import StopRequest
+from furnclip.training.towers import Inputs, Towers
+from furnclip.training.trainer import Trainer
+from furnclip.training.validation import SELECTED_BY, evaluate
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass
+class Session:
+    """One run in progress; ``train`` leaves the best weights in the model."""
+
+    plan: RunPlan
+    towers: Towers
+    data: RunData
+    trainer: Trainer
+    recorder: Recorder | None
+    world: World
+    progress: Progress
+
+    def train(self) -> Position:
+        """Train to the last epoch or until validation stops getting better.
+
+        Goes on from the newest checkpoint when there is one. Raises ``Interrupted`` after a
+        signal, with everything up to the last whole step saved.
+        """
+        settings = self.plan.settings
+        per_epoch = steps_per_epoch(len(self.data.train), settings.effective_batch_size)
+        total = per_epoch * settings.epochs
+        warmup = warmup_length(
+            total, fraction=settings.warmup_fraction, steps=settings.warmup_steps
+        )
+        position = self._resumed() or self._begin()
+        began = time.monotonic() - position.seconds
+        pairs = len(self.data.train) * settings.epochs
+        with (
+            StopRequest() as stop,
+            self.progress.task("training", total=pairs, unit="pairs") as task,
+        ):
+            task.advance(pairs * position.step / total)
+            while position.epoch <= settings.epochs and not self._stale(position):
+                for inputs, positives in self._batches(position):
+                    # One step on every pair of the batch, whatever fits in memory.
+                    started = time.monotonic()
+                    lr = learning_rate(
+                        position.step, total_steps=total, warmup=warmup, peak=settings.lr
+                    )
+                    done = self.trainer.step(inputs, positives, lr=lr)
+                    now = time.monotonic()
+                    batch = sum(self.world.sizes)
+                    row = StepRow(
+                        step=position.step,
+                        epoch=position.epoch,
+                        loss=done.loss,
+                        lr=lr,
+                        grad_norm=done.grad_norm,
+                        logit_scale=done.logit_scale,
+                        pairs_per_second=batch / max(now - started, 1e-9),
+                        memory_mib=used_mib(self.towers.device),
+                    )
+                    position = replace(
+                        position,
+                        step=position.step + 1,
+                        step_in_epoch=position.step_in_epoch + 1,
+                        micro_batch_size=self.trainer.micro_batch_size,
+                        seconds=now - began,
+                    )
+                    self._report(row)
+                    task.advance(batch)
+                    task.note(_note(row, position, settings.epochs))
+                    # A signal is obeyed between two steps, by all ranks at the same one.
+                    if self.world.any(stop.asked):
+                        self._save(position)
+                        raise Interrupted("stopped")
+                    if position.step % settings.checkpoint_steps == 0:
+                        self._save(position)
+                position = self._end_epoch(replace(position, seconds=time.monotonic() - began))
+                self._save(position)
+        self._restore_best(position)
+        return position
+
+    def _begin(self) -> Position:
+        """Measure the base on validation and find out how much fits in memory."""
+        if self.data.val is not None:
+            metrics = evaluate(
+                self.data.val, self.towers, batch_size=self.plan.settings.val_batch_size
+            )
+            if self.recorder is not None:
+                self.recorder.epoch(0, 0, metrics)
+        if not self.trainer.micro_batch_size:
+            inputs, _ = next(self._batches(Position()))
+            fitting = fitting_micro_batch(self.towers, inputs)
+            self.trainer.micro_batch_size = self.world.smallest(fitting)
+        return Position(micro_batch_size=self.trainer.micro_batch_size)
+
+    def _resumed(self) -> Position | None:
+        if not self.plan.resumed:
+            return None
+        position = load_checkpoint(
+            self.plan.checkpoints,
+            parameters=self.trainer.parameters,
+            optimizer=self.trainer.optimizer,
+            world=self.world,
+        )
+        if position is not None:
+            self.trainer.micro_batch_size = position.micro_batch_size
+            self.trainer.scaler.load_state_dict(position.grad_scale)
+        return position
+
+    def _batches(self, position: Position) -> Iterator[tuple[Inputs, Tensor | None]]:
+        """Yield the rest of an epoch: this rank's pairs, and the positives among all ranks'."""
+        settings, train = self.plan.settings, self.data.train
+        order = epoch_batches(
+            len(train),
+            settings.effective_batch_size,
+            seed=settings.seed,
+            epoch=position.epoch,
+        )[position.step_in_epoch :]
+        shares = [rank_sizes(len(rows), self.world.size) for rows in order]
+        starts = [sum(sizes[: self.world.rank]) for sizes in shares]
+        own = [
+            rows[start : start + sizes[self.world.rank]]
+            for rows, sizes, start in zip(order, shares, starts, strict=True)
+        ]
+        streams = zip(order, shares, starts, own, train.images.stream(own), strict=True)
+        for index, (rows, sizes, start, mine, image) in enumerate(streams, position.step_in_epoch):
+            self.world.sizes = sizes
+            yield (
+                Inputs(
+                    self._moved(image),
+                    self._moved(train.text(mine)),
+                    self._draws(len(rows), slice(start, start + len(mine)), position.epoch, index),
+                ),
+                self._positives(rows),
+            )
+
+    def _moved(self, values: Tensor) -> Tensor:
+        return values.to(self.towers.device, non_blocking=True)
+
+    def _draws(self, rows: int, mine: slice, epoch: int, index: int) -> Tensor | None:
+        """Draw the augmentation for the pairs of all ranks, and take this one's."""
+        import torch
+
+        seed = position_seed(self.plan.settings.seed, epoch, index)
+        draws = self.towers.transform.draw(rows, torch.Generator().manual_seed(seed))
+        return None if draws is None else self._moved(draws[mine])
+
+    def _positives(self, rows: np.ndarray) -> Tensor | None:
+        import torch
+
+        picked = torch.from_numpy(rows)
+        table = self.data.train.table
+        positives = positive_pairs(table.products[picked], table.captions[picked])
+        return None if positives is None else self._moved(positives)
+
+    def _end_epoch(self, position: Position) -> Position:
+        """Validate, keep the weights when they are the best yet, and move to the next epoch."""
+        following = replace(position, epoch=position.epoch + 1, step_in_epoch=0)
+        if self.data.val is None:
+            return following
+        metrics = evaluate(self.data.val, self.towers, batch_size=self.plan.settings.val_batch_size)
+        if self.recorder is not None:
+            self.recorder.epoch(position.epoch, position.step, metrics)
+        score = self.world.of_leader(metrics[SELECTED_BY])
+        if score <= position.best_score:
+            return replace(following, stale=position.stale + 1)
+        if self.world.leader:
+            self._write_best(position.epoch)
+        return replace(following, best_score=score, best_epoch=position.epoch, stale=0)
+
+    def _stale(self, position: Position) -> bool:
+        patience = self.plan.settings.patience
+        return patience > 0 and position.stale >= patience
+
+    def _save(self, position: Position) -> None:
+        """Write a checkpoint; then the best weights of earlier epochs are of no more use."""
+        if self.recorder is not None:
+            self.recorder.flush()
+        save_checkpoint(
+            self.plan.checkpoints,
+            replace(position, grad_scale=self.trainer.scaler.state_dict()),
+            parameters=self.trainer.parameters,
+            optimizer=self.trainer.optimizer,
+            world=self.world,
+        )
+        if self.world.leader:
+            for path in self.plan.folder.glob("best-*.safetensors"):
+                if path != self._best(position.best_epoch):
+                    path.unlink()
+
+    def _best(self, epoch: int) -> Path:
+        return self.plan.folder / f"best-{epoch:04d}.safetensors"
+
+    def _write_best(self, epoch: int) -> None:
+        from safetensors.torch import save_file
+
+        with atomic_path(self._best(epoch)) as temporary:
+            save_file(contiguous(self.trainer.parameters), temporary)
+
+    def _restore_best(self, position: Position) -> None:
+        from safetensors.torch import load_file
+
+        path = self._best(position.best_epoch)
+        if position.best_epoch and path.is_file():
+            restore(self.trainer.parameters, load_file(path), source=path)
+
+    def _report(self, row: StepRow) -> None:
+        if self.recorder is not None:
+            self.recorder.step(row)
+
+
+def _note(row: StepRow, position: Position, epochs: int) -> str:
+    best = f" · best nDCG@10 {position.best_score:.3f}" if position.best_epoch else ""
+    return f"epoch {row.epoch}/{epochs} · loss {row.loss:.3f} · lr {row.lr:.1e}{best}"
