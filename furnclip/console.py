@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress as RichBars
     from rich.progress import TaskID, TextColumn
+    from rich.table import Table
 
     from furnclip.progress import Progress, Task
 
@@ -64,6 +65,26 @@ def print_json(value: object) -> None:
     result(json.dumps(value, indent=2, ensure_ascii=False, default=_plain))
 
 
+def table(
+    title: str | None,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    right: Sequence[int] = (),
+) -> Table:
+    """Return a table to draw; ``right`` holds the indices of right-aligned columns."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for index, name in enumerate(columns):
+        made.add_column(name, justify="right" if index in right else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*(Text(str(cell)) for cell in row))
+    return made
+
+
 def print_table(
     title: str | None,
     columns: Sequence[str],
@@ -72,16 +93,7 @@ def print_table(
     right: Sequence[int] = (),
 ) -> None:
     """Print a table on stdout; ``right`` holds the indices of right-aligned columns."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for index, name in enumerate(columns):
-        table.add_column(name, justify="right" if index in right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(str(cell)) for cell in row))
-    out().print(table)
+    out().print(table(title, columns, rows, right=right))
 
 
 def say(text: str) -> None:

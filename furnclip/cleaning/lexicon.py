@@ -4,6 +4,7 @@ A list is one term a line; ``canonical: other, spellings`` where it has variants
 comment. Terms are matched as runs of lower-case words, longest first.
 """
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -107,6 +108,16 @@ def load_lexicon() -> Lexicon:
         noise=tuple(sorted(_lines("noise.txt"), key=len, reverse=True)),
         brands=tuple(sorted(_lines("brands.txt"), key=len, reverse=True)),
     )
+
+
+@cache
+def lexicon_version() -> str:
+    """Return a hash of all lists: answers made with other lists are other answers."""
+    folder = files("furnclip.cleaning") / "data"
+    digest = hashlib.sha256()
+    for entry in sorted(folder.iterdir(), key=lambda item: item.name):
+        digest.update(entry.name.encode() + b"\0" + entry.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def singular(word: str) -> str:

@@ -1,0 +1,93 @@
+"""Answers in the state file → the cleaned CSV: every row of the input, in order, with a status."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from furnclip.catalogue import CLEANED_COLUMNS, read_header, read_rows, write_csv_atomic
+from furnclip.errors import DataError
+from furnclip.state import StateStore
+from furnclip.state.cleaning import (
+    RowResult,
+    RunCounts,
+    RunRow,
+    record_finalized,
+    row_results,
+    run_counts,
+)
+from furnclip.state.cleaning_parts import list_batches
+
+
+@dataclass(frozen=True)
+class FinalizeResult:
+    """What became of the rows; ``cost`` is in dollars, None when a price is unknown."""
+
+    run: str
+    rows: int
+    cleaned: int
+    failed: int
+    image_errors: int
+    pending: int
+    output: Path
+    cost: float | None
+
+
+def finalize(
+    store: StateStore, run: RunRow, output: Path, *, allow_partial: bool = False
+) -> FinalizeResult:
+    """Write the cleaned CSV of a run, whole or not at all.
+
+    Raises ``DataError`` while rows are not answered, unless ``allow_partial``, and when the CSV
+    is not the one that was prepared.
+    """
+    counts = run_counts(store, run.run)
+    if counts.pending and not allow_partial:
+        raise DataError(
+            f"{counts.pending:,} of {counts.rows:,} rows have no answer yet",
+            hint="`furnclip clean wait` fetches them; --allow-partial writes the file without",
+        )
+    _check_unchanged(run)
+    header = [name for name in read_header(run.csv) if name not in CLEANED_COLUMNS]
+    rows = _merged(run, header, list(row_results(store, run.run)))
+    write_csv_atomic(output, [*header, *CLEANED_COLUMNS], rows)
+    record_finalized(store, run.run, output, counts)
+    return _result(store, run, counts, output)
+
+
+def _check_unchanged(run: RunRow) -> None:
+    try:
+        with run.csv.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"cannot read {run.csv}, which run {run.run} was made from") from error
+    if digest != run.csv_sha256:
+        raise DataError(
+            f"{run.csv} was changed since run {run.run} was prepared",
+            hint="run `furnclip clean prepare` again: only new or changed rows are asked",
+        )
+
+
+def _merged(run: RunRow, header: list[str], results: list[RowResult]) -> Iterator[list[str]]:
+    """Yield the input rows with the cleaned columns; rows beyond ``--limit`` are left out."""
+    for row, result in zip(read_rows(run.csv), results, strict=False):
+        fields = (
+            result.clean_title, result.style, result.material, result.color, result.object_type,
+            result.status, result.error,
+        )  # fmt: skip
+        yield [*(row.values[name] for name in header), *(value or "" for value in fields)]
+
+
+def _result(store: StateStore, run: RunRow, counts: RunCounts, output: Path) -> FinalizeResult:
+    costs = [batch.usd for batch in list_batches(store, run=run.run) if batch.harvested]
+    known = [cost for cost in costs if cost is not None]
+    return FinalizeResult(
+        run=run.run,
+        rows=counts.rows,
+        cleaned=counts.answered,
+        failed=counts.failed,
+        image_errors=counts.image_errors,
+        pending=counts.pending,
+        output=output,
+        cost=sum(known) if len(known) == len(costs) else None,
+    )

@@ -1,0 +1,31 @@
+"""One mutating clean command at a time on one state file; reading needs no turn."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from furnclip.errors import StateLockedError
+from furnclip.state import StateStore
+
+_WAIT_SECONDS = 30.0
+
+
+@contextmanager
+def exclusive(
+    store: StateStore, doing: str, *, wait_seconds: float = _WAIT_SECONDS
+) -> Iterator[None]:
+    """Hold the clean lock beside the state file; ``StateLockedError`` when another command does.
+
+    The lock goes with the process, also after kill -9.
+    """
+    from filelock import FileLock, Timeout
+
+    store.path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(f"{store.path}.clean.lock", thread_local=False)
+    try:
+        with lock.acquire(timeout=wait_seconds):
+            yield
+    except Timeout as error:
+        raise StateLockedError(
+            f"another `furnclip clean` command is working; cannot {doing} now",
+            hint="wait for it to finish (`furnclip clean status` works meanwhile)",
+        ) from error

@@ -1,0 +1,35 @@
+"""Taking answers from a batch output file that was made elsewhere, such as by vLLM's run-batch."""
+
+import hashlib
+from pathlib import Path
+
+from furnclip.cleaning.harvest import import_file
+from furnclip.errors import DataError
+from furnclip.state import StateStore
+from furnclip.state.cleaning import RunRow, run_counts
+from furnclip.state.cleaning_parts import adopt_outside_batch
+
+
+def import_outside(store: StateStore, run: RunRow, path: Path, *, max_attempts: int) -> int:
+    """Import the lines of ``path`` that answer questions of ``run``; returns the rows gained.
+
+    The file counts as a batch named by its content, so importing it again changes nothing.
+    Raises ``DataError`` when the file is missing or answers no question of the run.
+    """
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
+    before = run_counts(store, run.run)
+    batch_id = f"file_{digest[:16]}"
+    adopt_outside_batch(store, run.run, run.model, batch_id)
+    import_file(store, batch_id, path, max_attempts=max_attempts)
+    after = run_counts(store, run.run)
+    gained = after.answered - before.answered
+    if gained == 0 and before.answered == 0:
+        raise DataError(
+            f"{path} answers no question of run {run.run}",
+            hint="custom ids must be those of the request files; see `furnclip clean list`",
+        )
+    return gained

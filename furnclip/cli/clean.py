@@ -1,0 +1,432 @@
+"""``furnclip clean``: raw titles and photos to clean product fields."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from furnclip.cli.common import JsonOption, settings, store
+from furnclip.errors import ExitCode
+
+if TYPE_CHECKING:
+    from furnclip.cleaning.prepare import PrepareResult
+    from furnclip.cleaning.service import Cleaner
+    from furnclip.state.cleaning import RunCounts
+    from furnclip.state.cleaning_parts import BatchRow
+
+app = typer.Typer(
+    no_args_is_help=True, help="Clean a raw catalogue: titles and photos to product fields."
+)
+
+RunArgument = Annotated[
+    str | None, typer.Argument(help="Run, or the beginning of its id; default: the last prepared.")
+]
+BaseUrlOption = Annotated[
+    str | None, typer.Option("--base-url", help="API root of the server, with /v1.")
+]
+
+
+def _cleaner(ctx: typer.Context, **typed: object) -> Cleaner:
+    from furnclip.cleaning.service import Cleaner
+
+    loaded = settings(ctx, cleaning=typed)
+    key = loaded.openai_api_key
+    return Cleaner(
+        store(loaded),
+        loaded.cleaning,
+        loaded.paths.batches_dir,
+        key.get_secret_value() if key else None,
+    )
+
+
+@app.command()
+def prepare(
+    ctx: typer.Context,
+    csv: Annotated[Path, typer.Argument(help="Raw product table (CSV, UTF-8).")],
+    *,
+    images: Annotated[
+        Path | None,
+        typer.Option("--images", help="Root of the image paths; default: the CSV's folder."),
+    ] = None,
+    title_column: Annotated[str | None, typer.Option(help="Column of the raw titles.")] = None,
+    image_column: Annotated[str | None, typer.Option(help="Column of the image paths.")] = None,
+    id_column: Annotated[str | None, typer.Option(help="Column of the product ids.")] = None,
+    model: Annotated[str | None, typer.Option(help="Vision model to ask.")] = None,
+    backend: Annotated[
+        str | None,
+        typer.Option(help="openai (Batch API), endpoint (a chat server) or rules (offline)."),
+    ] = None,
+    base_url: BaseUrlOption = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first rows.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Count and price; write nothing.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Turn a CSV and its photos into request files; print rows, tokens and cost."""
+    from furnclip.console import next_step, print_json, progress, warn
+
+    loaded = settings(ctx)
+    cleaner = _cleaner(
+        ctx, title_column=title_column, image_column=image_column, id_column=id_column,
+        model=model, backend=backend, base_url=base_url,
+    )  # fmt: skip
+    root = images or (
+        loaded.paths.image_dir if loaded.paths.image_dir.is_dir() else csv.absolute().parent
+    )
+    result = cleaner.prepare(csv, root, limit=limit, dry_run=dry_run, progress=progress())
+    for warning in result.warnings:
+        warn(warning)
+    if as_json:
+        print_json(result)
+        return
+    _print_plan(result)
+    if not dry_run:
+        next_step("furnclip clean upload" if result.parts else "furnclip clean finalize")
+
+
+@app.command()
+def upload(
+    ctx: typer.Context,
+    run: RunArgument = None,
+    max_usd: Annotated[
+        float | None, typer.Option("--max-usd", help="Refuse when the estimate is higher.")
+    ] = None,
+    base_url: BaseUrlOption = None,
+    *,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before spending.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Submit the request files; the offline rules and local servers answer at once."""
+    from furnclip.console import next_step, print_json, progress, say
+
+    cleaner = _cleaner(ctx, max_usd=max_usd, base_url=base_url)
+    chosen = cleaner.run(run)
+    if not yes and not as_json:
+        _confirm(cleaner.estimate(chosen))
+    result = cleaner.upload(chosen, progress=progress())
+    if as_json:
+        print_json({"run": result.run, "batches": [_batch(b) for b in result.batches]})
+        return
+    if not result.submitted:
+        say("Nothing new to submit.")
+    _print_batches(result.batches)
+    if result.waiting:
+        say(f"{result.waiting} parts wait for room in the provider's queue.")
+    next_step("furnclip clean wait" if result.counts.pending else "furnclip clean finalize")
+
+
+@app.command()
+def status(
+    ctx: typer.Context,
+    batch: Annotated[str | None, typer.Argument(help="Batch id; default: all.")] = None,
+    interval: Annotated[
+        float, typer.Option(min=1.0, help="Seconds between two looks with --watch.")
+    ] = 10.0,
+    *,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Keep it up to date.")] = False,
+    refresh: Annotated[
+        bool, typer.Option("--refresh/--no-refresh", help="Ask the server, or only the state file.")
+    ] = True,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one batch or all; works while other commands run."""
+    from furnclip.console import print_json, say, warn
+
+    cleaner = _cleaner(ctx)
+    if watch:
+        _watch(cleaner, batch, interval, ask=refresh)
+        return
+    result = cleaner.status(batch, ask=refresh)
+    if result.stale:
+        warn(f"showing what is stored: {result.stale}")
+    if as_json:
+        print_json({"batches": [_batch(b) for b in result.batches]})
+    elif result.batches:
+        _print_batches(result.batches)
+    else:
+        say("No batches yet.")
+
+
+@app.command()
+def wait(
+    ctx: typer.Context,
+    run: RunArgument = None,
+    poll: Annotated[float | None, typer.Option("--poll", help="Seconds between two polls.")] = None,
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", help="Give up waiting after so many seconds.")
+    ] = None,
+    base_url: BaseUrlOption = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Wait until every row is answered: fetch results, send again what is left."""
+    from furnclip.console import next_step, print_json, progress, say
+
+    cleaner = _cleaner(ctx, poll_seconds=poll, base_url=base_url)
+    result = cleaner.wait(cleaner.run(run), timeout=timeout, progress=progress())
+    if as_json:
+        batches = [_batch(b) for b in result.batches]
+        print_json({"run": result.run, "finished": result.finished, "batches": batches})
+    else:
+        _print_batches(result.batches)
+        say(_counts(result.counts))
+    if not result.finished:
+        say("Not finished.")
+        raise typer.Exit(ExitCode.ERROR)
+    next_step("furnclip clean finalize")
+
+
+@app.command()
+def finalize(
+    ctx: typer.Context,
+    run: RunArgument = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Cleaned CSV; default: paths.cleaned_csv.")
+    ] = None,
+    from_file: Annotated[
+        Path | None, typer.Option("--from", help="Also take this batch output file's answers.")
+    ] = None,
+    truth: Annotated[
+        Path | None, typer.Option("--truth", help="Answer key (CSV): print the accuracy.")
+    ] = None,
+    *,
+    allow_partial: Annotated[
+        bool, typer.Option("--allow-partial", help="Write the file with rows still pending.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Merge the answers into the cleaned CSV, in input order, with a status for every row."""
+    from dataclasses import asdict
+
+    from furnclip.cleaning.accuracy import measure_csv
+    from furnclip.console import next_step, print_json, result
+
+    cleaner = _cleaner(ctx)
+    chosen = cleaner.run(run)
+    if from_file is not None:
+        cleaner.import_output(chosen, from_file)
+    done = cleaner.finalize(
+        chosen, output or settings(ctx).paths.cleaned_csv, allow_partial=allow_partial
+    )
+    accuracy = measure_csv(done.output, truth) if truth is not None else []
+    if as_json:
+        print_json(asdict(done) | {"accuracy": {a.field: a.accuracy for a in accuracy}})
+        return
+    result(
+        f"{done.output}: {done.cleaned:,} cleaned, {done.failed:,} failed, "
+        f"{done.image_errors:,} without a usable photo, {done.pending:,} pending; "
+        f"cost {_usd(done.cost)}"
+    )
+    for field in accuracy:
+        result(
+            f"accuracy of {field.field}: {field.accuracy:.3f} "
+            f"({field.correct} of {field.total}; {field.answered} answered)"
+        )
+    next_step("furnclip shard")
+
+
+@app.command()
+def cancel(
+    ctx: typer.Context,
+    batch: Annotated[str, typer.Argument(help="Batch id.")],
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Stop a batch; what it finished is kept."""
+    from furnclip.console import next_step, print_json, result
+
+    remote = _cleaner(ctx).cancel(batch)
+    if as_json:
+        print_json({"id": remote.batch_id, "status": remote.status})
+        return
+    result(f"{remote.batch_id}: {remote.status}")
+    next_step("furnclip clean finalize --allow-partial, or furnclip clean wait to send the rest")
+
+
+@app.command()
+def retry(ctx: typer.Context, run: RunArgument = None, *, as_json: JsonOption = False) -> None:
+    """Give failed rows new attempts."""
+    from furnclip.console import next_step, print_json, result
+
+    cleaner = _cleaner(ctx)
+    chosen = cleaner.run(run)
+    requeued = cleaner.retry(chosen)
+    if as_json:
+        print_json({"run": chosen.run, "requeued": requeued})
+        return
+    result(f"{requeued:,} failed requests will be asked again" if requeued else "no failed rows")
+    if requeued:
+        next_step("furnclip clean upload")
+
+
+@app.command("list")
+def list_(ctx: typer.Context, *, as_json: JsonOption = False) -> None:
+    """List the prepared runs."""
+    from furnclip.console import print_json, print_table, say
+
+    runs = _cleaner(ctx).runs()
+    if as_json:
+        print_json({"runs": [{**_plain(run), "counts": counts} for run, counts in runs]})
+    elif runs:
+        columns = ("run", "prepared", "csv", "backend", "model", "rows", "ok", "failed",
+                   "no photo", "pending")  # fmt: skip
+        rows = [
+            (r.run, f"{r.prepared_at:%Y-%m-%d %H:%M}", r.csv.name, r.backend, r.model, c.rows,
+             c.answered, c.failed, c.image_errors, c.pending)
+            for r, c in runs
+        ]  # fmt: skip
+        print_table(None, columns, rows, right=range(5, 10))
+    else:
+        say("Nothing is prepared yet.")
+
+
+@app.command()
+def inspect(
+    ctx: typer.Context,
+    run: RunArgument = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="HTML file.")] = Path(
+        "inspect.html"
+    ),
+    limit: Annotated[int, typer.Option(min=1, help="At most so many rows.")] = 2000,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Write one HTML page: photo, raw title and cleaned fields of every row."""
+    from furnclip.cleaning.inspect_page import write_page
+    from furnclip.console import print_json, progress, result
+
+    cleaner = _cleaner(ctx)
+    shown = write_page(cleaner.store, cleaner.run(run), output, limit=limit, progress=progress())
+    if as_json:
+        print_json({"output": output, "rows": shown})
+    else:
+        result(f"{output}: {shown:,} rows")
+
+
+def _confirm(estimate: float | None) -> None:
+    """Ask before spending, when somebody is there to answer."""
+    import sys
+
+    if estimate == 0 or not sys.stdin.isatty():
+        return
+    cost = "at an unknown price" if estimate is None else f"for about ${estimate:.2f}"
+    typer.confirm(f"Submit {cost}?", abort=True, err=True)
+
+
+def _print_plan(result: PrepareResult) -> None:
+    from furnclip.console import print_table, warn
+
+    rows = [
+        ("rows", f"{result.rows:,}"),
+        ("requests to send", f"{result.requests:,}"),
+        ("rows that share a request", f"{result.deduplicated:,}"),
+        ("requests asked before", f"{result.known:,}"),
+        ("rows without a usable photo", f"{result.rejected:,}"),
+        ("request files", f"{result.parts:,}"),
+        ("prompt tokens, estimated", f"{result.est_tokens:,}"),
+        ("answer tokens, estimated", f"{result.est_output_tokens:,}"),
+        ("cost, estimated", _usd(result.est_usd)),
+    ]
+    title = f"Run {result.run or '(dry run)'}: {result.backend}, {result.model}"
+    print_table(title, ("", ""), rows, right=(1,))
+    for number, reason in result.rejections[:10]:
+        warn(f"row {number}: {reason}")
+    if len(result.rejections) > 10:
+        warn(f"and {len(result.rejections) - 10:,} more; the cleaned CSV names them all")
+
+
+_COLUMNS = ("batch", "status", "done", "failed", "total", "rate", "left", "est.", "cost")
+
+
+def _rows(batches: Sequence[BatchRow]) -> list[tuple[str, ...]]:
+    return [
+        (b.batch_id, b.status, f"{b.completed:,}", f"{b.failed:,}", f"{b.total:,}", *_speed(b),
+         _usd(b.est_usd), _usd(b.usd) if b.harvested else "")
+        for b in batches
+    ]  # fmt: skip
+
+
+def _speed(batch: BatchRow) -> tuple[str, str]:
+    """Return rate and time left since submission, empty for a finished or idle batch."""
+    from datetime import UTC, datetime, timedelta
+
+    seconds = (datetime.now(UTC) - batch.submitted_at).total_seconds()
+    done = batch.completed + batch.failed
+    if batch.harvested or not done or seconds <= 0:
+        return "", ""
+    rate = done / seconds
+    left = timedelta(seconds=round((batch.total - done) / rate))
+    return f"{rate * 60:,.1f}/min", str(left)
+
+
+def _print_batches(batches: Sequence[BatchRow]) -> None:
+    from furnclip.console import print_table
+
+    print_table(None, _COLUMNS, _rows(batches), right=range(2, 9))
+
+
+def _watch(cleaner: Cleaner, batch: str | None, interval: float, *, ask: bool) -> None:
+    """Redraw the table until every batch is finished."""
+    import time
+
+    from rich.console import Group
+    from rich.live import Live
+    from rich.text import Text
+
+    from furnclip.cleaning.backends import TERMINAL
+    from furnclip.console import out, table
+    from furnclip.errors import Interrupted
+
+    try:
+        with Live(console=out(), auto_refresh=False) as live:
+            while True:
+                result = cleaner.status(batch, ask=ask)
+                note = f"showing what is stored: {result.stale}" if result.stale else ""
+                drawn = table(None, _COLUMNS, _rows(result.batches), right=range(2, 9))
+                live.update(Group(drawn, Text(note)), refresh=True)
+                if all(b.harvested or b.status in TERMINAL for b in result.batches):
+                    return
+                time.sleep(interval)
+    except KeyboardInterrupt:
+        raise Interrupted(
+            "stopped watching; the batches go on", hint="look again with: furnclip clean status"
+        ) from None
+
+
+def _batch(batch: BatchRow) -> dict[str, Any]:
+    return {
+        "id": batch.batch_id,
+        "status": batch.status,
+        "done": batch.completed,
+        "failed": batch.failed,
+        "total": batch.total,
+        "est_usd": batch.est_usd,
+        "cost": batch.usd,
+        "run": batch.run,
+        "part": batch.part,
+        "harvested": batch.harvested,
+        "submitted_at": batch.submitted_at,
+    }
+
+
+def _counts(counts: RunCounts) -> str:
+    return (
+        f"{counts.answered:,} of {counts.rows:,} rows cleaned, {counts.failed:,} failed, "
+        f"{counts.image_errors:,} without a usable photo, {counts.pending:,} pending"
+    )
+
+
+def _usd(amount: float | None) -> str:
+    if amount is None:
+        return "unknown"
+    return f"${amount:,.2f}" if amount >= 0.1 or amount == 0 else f"${amount:.4f}"
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return asdict(value)

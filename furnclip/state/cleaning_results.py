@@ -1,0 +1,263 @@
+"""Answers: reading a batch's results into the state file, each line once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from furnclip.state.cleaning import bulk_insert
+from furnclip.state.events import record_event
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+    from furnclip.state.store import StateStore
+
+# What becomes of a request after each bad outcome. The rest of the outcomes are final.
+RETRYABLE = (
+    "http_error",
+    "invalid_json",
+    "invalid_fields",
+    "empty",
+    "length",
+    "missing",
+    "expired",
+)
+FREE_RETRY = ("cancelled", "not_run")
+"""Outcomes that cost nothing and count as no attempt."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One output line, classified.
+
+    ``outcome`` is ok, refusal, bad_request, quarantined, one of ``RETRYABLE`` or of ``FREE_RETRY``.
+    ``fields`` are the five cleaned fields of an ok answer. ``raw`` is kept for the others.
+    """
+
+    custom_id: str
+    outcome: str
+    error: str | None
+    raw: str | None
+    fields: tuple[str, str | None, str | None, str | None, str | None] | None
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class ImportCounts:
+    """What one import did: lines seen before and ids nobody asked for are not new."""
+
+    new: int
+    answered: int
+    anomalies: int
+
+
+def import_answers(
+    store: StateStore, batch_id: str, answers: Sequence[Answer], *, max_attempts: int
+) -> ImportCounts:
+    """Store answers of one batch in one transaction; the same lines again change nothing.
+
+    The first valid answer of a request wins. Duplicate and unknown ids become anomalies.
+    """
+    with store.transaction() as connection:
+        _stage(connection, batch_id, answers)
+        anomalies = _store_anomalies(connection, batch_id)
+        new = _store_results(connection, batch_id)
+        answered = _store_cleaned(connection)
+        _move_requests(connection, max_attempts)
+        connection.execute("DROP TABLE incoming")
+    return ImportCounts(new, answered, anomalies)
+
+
+def unseen_requests(store: StateStore, batch_id: str, part: str) -> list[str]:
+    """Return the custom ids a batch was asked for and has no result line of."""
+    with store.transaction() as connection:
+        found = connection.execute(
+            """
+            SELECT q.custom_id
+            FROM cleaning_part_request l JOIN cleaning_request q USING (request_key)
+            WHERE l.part = ? AND q.custom_id NOT IN
+                (SELECT custom_id FROM cleaning_result WHERE batch_id = ?)
+            ORDER BY l.line
+            """,
+            [part, batch_id],
+        ).fetchall()
+    return [custom_id for (custom_id,) in found]
+
+
+def ids_on_lines(store: StateStore, part: str, lines: Sequence[int]) -> dict[int, str]:
+    """Return the custom ids on the given lines (from 1) of a part's file."""
+    with store.transaction() as connection:
+        return dict(
+            connection.execute(
+                "SELECT l.line, q.custom_id FROM cleaning_part_request l "
+                "JOIN cleaning_request q USING (request_key) "
+                "WHERE l.part = ? AND l.line IN (SELECT unnest(?::INTEGER[]))",
+                [part, list(lines)],
+            ).fetchall()
+        )
+
+
+def finish_batch(
+    store: StateStore, batch_id: str, *, prices: tuple[float, float, float] | None
+) -> None:
+    """Mark a batch as harvested, its part as done, and add up what its answers used.
+
+    ``prices`` are dollars per token of prompt, cached prompt and completion.
+    """
+    with store.transaction() as connection:
+        usage = connection.execute(
+            "SELECT coalesce(sum(input_tokens), 0), coalesce(sum(cached_tokens), 0), "
+            "coalesce(sum(output_tokens), 0) FROM cleaning_result WHERE batch_id = ?",
+            [batch_id],
+        ).fetchone() or (0, 0, 0)
+        connection.execute(
+            "UPDATE cleaning_batch SET harvested = true, input_tokens = ?, cached_tokens = ?, "
+            "output_tokens = ?, usd = ?, updated_at = now() WHERE batch_id = ?",
+            [*usage, _dollars(usage, prices), batch_id],
+        )
+        connection.execute(
+            "UPDATE cleaning_part SET state = 'done' WHERE state = 'submitted' AND part = "
+            "(SELECT part FROM cleaning_batch WHERE batch_id = ?)",
+            [batch_id],
+        )
+        record_event(connection, "clean", "harvested", subject=batch_id)
+
+
+def requeue_failed(store: StateStore, run: str) -> int:
+    """Give every failed request of a run new attempts; returns how many."""
+    with store.transaction() as connection:
+        found = connection.execute(
+            "UPDATE cleaning_request SET state = 'requeue', attempts = 0 WHERE state = 'failed' "
+            "AND request_key IN (SELECT request_key FROM cleaning_source_row WHERE run = ?) "
+            "RETURNING request_key",
+            [run],
+        ).fetchall()
+        record_event(connection, "clean", "retry", subject=run, detail={"requests": len(found)})
+    return len(found)
+
+
+def anomalies(store: StateStore, batch_id: str) -> list[tuple[str | None, str, str | None]]:
+    """Return the oddities of a batch's output: custom id, kind, detail."""
+    with store.transaction() as connection:
+        return connection.execute(
+            "SELECT custom_id, kind, detail FROM cleaning_anomaly WHERE batch_id = ? ORDER BY 1, 2",
+            [batch_id],
+        ).fetchall()
+
+
+def _stage(connection: DuckDBPyConnection, batch_id: str, answers: Sequence[Answer]) -> None:
+    """Fill ``incoming``: the answers in order, ``key`` null for ids of no request of this batch."""
+    connection.execute(
+        "CREATE TEMP TABLE arrived (position INTEGER, custom_id VARCHAR, outcome VARCHAR, "
+        "error VARCHAR, raw VARCHAR, clean_title VARCHAR, style VARCHAR, material VARCHAR, "
+        "color VARCHAR, object_type VARCHAR, input_tokens BIGINT, cached_tokens BIGINT, "
+        "output_tokens BIGINT)"
+    )
+    empty = (None,) * 5
+    bulk_insert(
+        connection,
+        "arrived",
+        "position INTEGER, custom_id VARCHAR, outcome VARCHAR, error VARCHAR, raw VARCHAR, "
+        "clean_title VARCHAR, style VARCHAR, material VARCHAR, color VARCHAR, object_type VARCHAR, "
+        "input_tokens BIGINT, cached_tokens BIGINT, output_tokens BIGINT",
+        [
+            (i, a.custom_id, a.outcome, a.error, a.raw, *(a.fields or empty),
+             a.input_tokens, a.cached_tokens, a.output_tokens)
+            for i, a in enumerate(answers)
+        ],
+    )  # fmt: skip
+    connection.execute(
+        """
+        CREATE TEMP TABLE incoming AS
+        SELECT a.*, k.request_key AS key,
+               row_number() OVER (
+                   PARTITION BY a.custom_id ORDER BY a.outcome <> 'ok', a.position
+               ) AS rank,
+               EXISTS (SELECT 1 FROM cleaning_result r
+                       WHERE r.batch_id = $batch AND r.custom_id = a.custom_id) AS seen
+        FROM arrived a
+        LEFT JOIN (
+            SELECT q.custom_id, q.request_key FROM cleaning_request q
+            SEMI JOIN (SELECT l.request_key FROM cleaning_part_request l
+                       JOIN cleaning_batch b ON b.part = l.part WHERE b.batch_id = $batch) m
+                   USING (request_key)
+        ) k USING (custom_id)
+        """,
+        {"batch": batch_id},
+    )
+    connection.execute("DROP TABLE arrived")
+
+
+def _store_anomalies(connection: DuckDBPyConnection, batch_id: str) -> int:
+    found = connection.execute(
+        """
+        INSERT INTO cleaning_anomaly (batch_id, custom_id, kind, detail)
+        SELECT $batch, custom_id, CASE WHEN key IS NULL THEN 'unknown_id' ELSE 'duplicate_id' END,
+               coalesce(error, outcome)
+        FROM incoming i
+        WHERE (key IS NULL OR rank > 1) AND NOT EXISTS (
+            SELECT 1 FROM cleaning_anomaly o
+            WHERE o.batch_id = $batch AND o.custom_id = i.custom_id)
+        RETURNING custom_id
+        """,
+        {"batch": batch_id},
+    ).fetchall()
+    connection.execute("DELETE FROM incoming WHERE key IS NULL OR rank > 1 OR seen")
+    return len(found)
+
+
+def _store_results(connection: DuckDBPyConnection, batch_id: str) -> int:
+    found = connection.execute(
+        """
+        INSERT INTO cleaning_result (batch_id, custom_id, request_key, outcome, error, raw,
+                                     input_tokens, cached_tokens, output_tokens)
+        SELECT ?, custom_id, key, outcome, error, raw, input_tokens, cached_tokens, output_tokens
+        FROM incoming
+        """,
+        [batch_id],
+    ).fetchone()
+    return int(found[0]) if found else 0
+
+
+def _store_cleaned(connection: DuckDBPyConnection) -> int:
+    found = connection.execute(
+        """
+        INSERT INTO cleaning_cleaned (request_key, clean_title, style, material, color, object_type)
+        SELECT key, clean_title, style, material, color, object_type FROM incoming
+        WHERE outcome = 'ok' AND key NOT IN (SELECT request_key FROM cleaning_cleaned)
+        """
+    ).fetchone()
+    return int(found[0]) if found else 0
+
+
+def _move_requests(connection: DuckDBPyConnection, max_attempts: int) -> None:
+    connection.execute(
+        """
+        UPDATE cleaning_request SET
+            attempts = attempts + CASE WHEN i.outcome IN (SELECT unnest($free::VARCHAR[]))
+                                       THEN 0 ELSE 1 END,
+            token_factor = CASE WHEN i.outcome = 'length' THEN token_factor * 2
+                                ELSE token_factor END,
+            error = CASE WHEN i.outcome = 'ok' THEN NULL
+                         ELSE concat_ws(': ', i.outcome, i.error) END,
+            state = CASE WHEN i.outcome = 'ok' THEN 'answered'
+                         WHEN i.outcome IN (SELECT unnest($free::VARCHAR[])) THEN 'requeue'
+                         WHEN i.outcome IN (SELECT unnest($again::VARCHAR[]))
+                              AND attempts + 1 < $most THEN 'requeue'
+                         ELSE 'failed' END
+        FROM incoming i
+        WHERE cleaning_request.request_key = i.key AND cleaning_request.state <> 'answered'
+        """,
+        {"free": list(FREE_RETRY), "again": list(RETRYABLE), "most": max_attempts},
+    )
+
+
+def _dollars(usage: Sequence[int], prices: tuple[float, float, float] | None) -> float | None:
+    if prices is None:
+        return None
+    prompt, cached, completion = usage
+    return (prompt - cached) * prices[0] + cached * prices[1] + completion * prices[2]
