@@ -1,0 +1,1 @@
+"""Preparing: a cleaned catalogue in, splits of WebDataset shards out."""

@@ -1,0 +1,232 @@
+"""Pictures: every image file decoded once, hashed, letterboxed and encoded, ready to be copied.
+
+Fresh pictures are collected in tars under a work folder inside the shards folder, each complete
+or absent, with all that is known of the picture beside the JPEG. A run that was stopped, however
+abruptly, finds there what it had done.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, replace
+from hashlib import blake2b, sha256
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from PIL import Image
+
+from furnclip.config import PrepSettings
+from furnclip.errors import DataError, ImageError
+from furnclip.images import encode_jpeg, fitted_size, load_letterboxed, resolve_image
+from furnclip.preparing.tar import write_tar
+from furnclip.shards import ShardReader
+from furnclip.state.preparing import Picture
+
+WORK = ".work"
+_RECIPE_VERSION = 1
+_PICTURES_PER_TAR = 256
+_THUMBNAIL = 8
+# Brightness must rise by more than this (of 255) to count: JPEG noise on white paper does not.
+_DHASH_STEP = 2
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+_logger = logging.getLogger(__name__)
+
+
+def recipe_of(settings: PrepSettings) -> str:
+    """Return a hash of every setting that decides how a picture comes out."""
+    names = (
+        "image_size", "jpeg_quality", "max_pixels", "max_aspect", "allow_truncated", "strict",
+    )  # fmt: skip
+    values = [_RECIPE_VERSION, *(getattr(settings, name) for name in names)]
+    return blake2b(json.dumps(values).encode(), digest_size=8).hexdigest()
+
+
+def stamp(root: Path, source: str) -> tuple[int, int]:
+    """Return size and modification time in ns of a picture's file; (-1, -1) without one."""
+    try:
+        status = resolve_image(root, source).stat()
+    except (ImageError, OSError):
+        return -1, -1
+    return status.st_size, status.st_mtime_ns
+
+
+def make_picture(
+    root: Path, source: str, file_stamp: tuple[int, int], settings: PrepSettings
+) -> tuple[Picture, bytes]:
+    """Read one image file; a file that cannot be used gives a reason and no JPEG."""
+    blank = Picture(source, *file_stamp, recipe=recipe_of(settings))
+    try:
+        loaded = load_letterboxed(
+            resolve_image(root, source),
+            settings.image_size,
+            max_pixels=settings.max_pixels,
+            max_aspect=settings.max_aspect,
+            allow_truncated=settings.allow_truncated,
+            strict=settings.strict,
+        )
+    except ImageError as error:
+        return replace(blank, reason=error.reason, message=error.message), b""
+    square = loaded.image
+    jpeg = encode_jpeg(square, quality=settings.jpeg_quality)
+    dhash, thumbnail = _look(square, (loaded.width, loaded.height))
+    picture = replace(
+        blank,
+        image_sha256=sha256(square.tobytes()).hexdigest(),
+        dhash=dhash,
+        thumbnail=thumbnail,
+        width=loaded.width,
+        height=loaded.height,
+        mode=loaded.mode,
+        frames=loaded.frames,
+        recovered=loaded.recovered,
+        size=len(jpeg),
+        crc=zlib.crc32(jpeg),
+    )
+    return picture, jpeg
+
+
+def _look(square: Image.Image, original: tuple[int, int]) -> tuple[bytes, bytes]:
+    """Return the 256-bit dHash of the picture without its padding, and a tiny colour copy.
+
+    dHash: Krawetz, "Kind of Like That", 2013; whether each of 16 x 16 cells is darker than the
+    next one to its right.
+    """
+    side = square.width
+    width, height = fitted_size(original, side)
+    left, top = (side - width) // 2, (side - height) // 2
+    box = (left, top, left + width, top + height)
+    grey = square.convert("L").resize((17, 16), Image.Resampling.BOX, box)
+    cells = np.asarray(grey).astype(np.int16)
+    bits = cells[:, 1:] > cells[:, :-1] + _DHASH_STEP
+    tiny = square.resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BOX, box)
+    return np.packbits(bits).tobytes(), tiny.tobytes()
+
+
+class PictureStore:
+    """Where the encoded squares are: in finished shards, or in the work folder until then."""
+
+    def __init__(self, out: Path, known: dict[str, Picture]) -> None:
+        self.out = out
+        self.known = dict(known)
+        self._work = out / WORK
+        self._tars = 0
+
+    def recover(self, recipe: str) -> int:
+        """Take in what an interrupted run left in the work folder; returns the number found."""
+        before = len(self.known)
+        for path in sorted(self._work.glob("pictures-*.tar")):
+            self._tars = max(self._tars, int(path.stem.partition("-")[2]) + 1)
+            for picture in _read_work_tar(path, path.relative_to(self.out).as_posix()):
+                if picture.recipe == recipe:
+                    self.known[picture.source] = picture
+        return len(self.known) - before
+
+    def drop(self, sources: Iterable[str]) -> None:
+        """Forget pictures, so that they are read again."""
+        for source in sources:
+            self.known.pop(source, None)
+
+    def move(self, names: Mapping[str, str]) -> None:
+        """Follow files that got another name: old name to new, relative to the shards folder."""
+        for source, picture in self.known.items():
+            if picture.file in names:
+                self.known[source] = replace(picture, file=names[picture.file])
+
+    def add(self, made: Sequence[tuple[Picture, bytes]]) -> None:
+        """Write a batch of pictures to the work folder and take them in."""
+        if not made:
+            return
+        path = self._work / f"pictures-{self._tars:06d}.tar"
+        members: list[tuple[str, bytes]] = []
+        for number, (picture, jpeg) in enumerate(made):
+            members.append((f"{number:06d}.jpg", jpeg))
+            members.append((f"{number:06d}.json", _as_json(picture)))
+        offsets = write_tar(path, members).offsets
+        self._tars += 1
+        file = path.relative_to(self.out).as_posix()
+        for (picture, _), offset in zip(made, offsets[::2], strict=True):
+            self.known[picture.source] = replace(picture, file=file, offset=offset)
+
+    def jpeg(self, source: str) -> bytes | None:
+        """Return the encoded square; None when its bytes are no longer what was written."""
+        picture = self.known[source]
+        try:
+            with (self.out / picture.file).open("rb", buffering=0) as file:
+                content = os.pread(file.fileno(), picture.size, picture.offset)
+        except OSError:
+            return None
+        return content if zlib.crc32(content) == picture.crc else None
+
+
+def make_pictures(
+    store: PictureStore,
+    todo: Sequence[tuple[str, tuple[int, int]]],
+    *,
+    root: Path,
+    settings: PrepSettings,
+    advance: Callable[[], None],
+) -> None:
+    """Read the files of ``todo`` (source and stamp) with threads; Pillow releases the lock.
+
+    What is finished when an exception such as Ctrl-C arrives is kept in the store.
+    """
+    workers = settings.workers or len(os.sched_getaffinity(0))
+    batch: list[tuple[Picture, bytes]] = []
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for made in _in_order(
+                pool,
+                lambda task: make_picture(root, task[0], task[1], settings),
+                todo,
+                ahead=4 * workers,
+            ):
+                batch.append(made)
+                advance()
+                if len(batch) == _PICTURES_PER_TAR:
+                    full, batch = batch, []
+                    store.add(full)
+        finally:
+            store.add(batch)
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, work: Callable[[_T], _R], items: Iterable[_T], *, ahead: int
+) -> Iterator[_R]:
+    """Map with threads, in order, with at most ``ahead`` results waiting."""
+    waiting: deque[Future[_R]] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) >= ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def _as_json(picture: Picture) -> bytes:
+    values = asdict(picture)
+    values["dhash"], values["thumbnail"] = picture.dhash.hex(), picture.thumbnail.hex()
+    return json.dumps(values, sort_keys=True).encode()
+
+
+def _read_work_tar(path: Path, file: str) -> Iterator[Picture]:
+    try:
+        reader = ShardReader([path])
+        for index, ref in enumerate(reader.refs):
+            values: dict[str, Any] = reader.meta(index)
+            values["dhash"] = bytes.fromhex(values["dhash"])
+            values["thumbnail"] = bytes.fromhex(values["thumbnail"])
+            yield Picture(**{**values, "file": file, "offset": ref.jpg[0]})
+    except (DataError, KeyError, TypeError, ValueError) as error:
+        _logger.info("passing over %s: %s", path, error)
