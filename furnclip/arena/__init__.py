@@ -1,0 +1,1 @@
+"""Blind comparison of models in the terminal: deck, votes, statistics and the app."""

@@ -1,0 +1,55 @@
+"""From settings to a played session: ask the terminal, embed what is new, run, count."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from furnclip.arena.session import options_from, prepare_queries
+from furnclip.errors import UsageError
+
+if TYPE_CHECKING:
+    from furnclip.arena.statistics import ArenaStatistics
+    from furnclip.config import Settings
+
+
+@dataclass(frozen=True)
+class Played:
+    """What a session leaves: the statistics of the project and their report."""
+
+    statistics: ArenaStatistics
+    report: str
+
+
+def play(
+    settings: Settings, chosen: Mapping[str, object], *, announce: Callable[[str], None]
+) -> Played:
+    """Play one session and return the statistics.
+
+    Raises ``UsageError`` without a terminal, ``DataError`` without vectors or queries.
+    """
+    from furnclip.terminal import detect
+
+    options = options_from(settings, **chosen)
+    _ = options.pairs
+    terminal = detect(options.graphics)
+    if not os.isatty(2):
+        raise UsageError(
+            "the arena draws on standard error, which is not a terminal",
+            hint="run it without redirecting standard error",
+        )
+    prepare_queries(options, announce=announce)
+    if terminal.depth == "truecolor" or terminal.name.startswith(("XTerm", "kitty", "ghostty")):
+        os.environ.setdefault("TEXTUAL_COLOR_SYSTEM", "truecolor")  # read when Textual is imported
+    from furnclip.arena.app import run_arena
+    from furnclip.arena.report import report
+
+    app = run_arena(options, terminal)
+    from furnclip.arena.grading import ArenaGrader
+    from furnclip.state import StateStore
+
+    grader = app.session.grader if app.session else ArenaGrader(StateStore(options.state_file))
+    statistics = grader.compute_statistics()
+    return Played(statistics, report(statistics))

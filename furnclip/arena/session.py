@@ -1,0 +1,231 @@
+"""One rater's way through a deck: what is shown, voted, skipped and taken back. Draws nothing."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from furnclip.arena import queries as asked
+from furnclip.arena.deck import Comparison, build_deck
+from furnclip.arena.grading import ArenaGrader
+from furnclip.errors import DataError, UsageError
+from furnclip.images import load_image
+from furnclip.vectors import MASTER, MasterVectors, read_master
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from furnclip.config import Settings
+    from furnclip.state.arena import Vote
+
+
+@dataclass(frozen=True)
+class ArenaOptions:
+    """What a session is made of; paths, models by their label in the master table, and sizes."""
+
+    embeddings_dir: Path
+    evaluation_dir: Path
+    state_file: Path
+    baseline: str = "base"
+    challengers: tuple[str, ...] = ("tuned",)
+    queries_file: Path | None = None
+    k: int = 5
+    limit: int = 200
+    repeat_fraction: float = 0.1
+    graphics: str = "auto"
+    user: str | None = None
+    seed: int = field(default_factory=lambda: secrets.randbits(31))
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """Return every pair of models, the earlier one as baseline."""
+        labels = [self.baseline, *self.challengers]
+        if len(set(labels)) != len(labels):
+            raise UsageError("a model cannot be compared with itself", hint=", ".join(labels))
+        return [(a, b) for i, a in enumerate(labels) for b in labels[i + 1 :]]
+
+
+def options_from(settings: Settings, **chosen: object) -> ArenaOptions:
+    """Take the arena's options from the settings; ``chosen`` overrides them, None is not chosen."""
+    values: dict[str, object] = {
+        "embeddings_dir": settings.paths.embeddings_dir,
+        "evaluation_dir": settings.paths.evaluation_dir,
+        "state_file": settings.paths.state_file,
+        "k": settings.arena.k,
+        "limit": settings.arena.queries,
+        "repeat_fraction": settings.arena.repeat_fraction,
+        "graphics": settings.arena.graphics,
+        "user": settings.arena.user,
+    }
+    values.update({name: value for name, value in chosen.items() if value is not None})
+    return ArenaOptions(**values)  # type: ignore[arg-type]  # names and types as in Settings
+
+
+def find_queries(options: ArenaOptions, master: MasterVectors) -> list[asked.Query]:
+    """Return texts from the file when one is given, else evaluation photos, else test products."""
+    if options.queries_file is not None:
+        return asked.text_queries(options.queries_file)
+    return asked.photo_queries(options.evaluation_dir) or asked.product_queries(master)
+
+
+def prepare_queries(
+    options: ArenaOptions, *, announce: Callable[[str], None] = lambda _text: None
+) -> None:
+    """Embed photo or text queries where that is still to be done; call it before the app."""
+    if options.queries_file is None and not asked.photo_queries(options.evaluation_dir):
+        return
+    master = read_master(
+        options.embeddings_dir / MASTER,
+        labels=[options.baseline, *options.challengers],
+        kinds=("image",),
+    )
+    queries = find_queries(options, master)
+    announce(f"Embedding {len(queries)} queries, once")
+    asked.embed_missing(queries, master.models, options.embeddings_dir / "queries")
+
+
+class ArenaSession:
+    """A deck, a position in it, and a grader; every change goes through here."""
+
+    def __init__(
+        self, master: MasterVectors, deck: list[Comparison], grader: ArenaGrader, *, k: int
+    ) -> None:
+        self.master = master
+        self.deck = deck
+        self.grader = grader
+        self.k = k
+        self.position = -1
+        self._history: list[tuple[int, str]] = []
+        self._recorded: set[int] = set()
+        self._captions = [
+            clean or title
+            for clean, title in zip(
+                master.column("clean_title"), master.column("title"), strict=True
+            )
+        ]
+
+    @classmethod
+    def open(cls, options: ArenaOptions, *, k: int | None = None) -> ArenaSession:
+        """Read the vectors, lay out the deck and begin; nothing is recorded yet.
+
+        Raises ``DataError`` when there are no vectors or nothing left to judge.
+        """
+        from furnclip.state import StateStore
+
+        shown = min(k or options.k, options.k)
+        master = read_master(
+            options.embeddings_dir / MASTER,
+            labels=[options.baseline, *options.challengers],
+            kinds=("image",),
+        )
+        grader = ArenaGrader(StateStore(options.state_file), rater=options.user, seed=options.seed)
+        queries = find_queries(options, master)
+        deck = build_deck(
+            master,
+            queries,
+            asked.query_vectors(queries, master, options.embeddings_dir / "queries"),
+            pairs=options.pairs,
+            k=shown,
+            seed=options.seed,
+            limit=options.limit,
+            repeat_fraction=options.repeat_fraction,
+            done=_judged(grader.votes(), grader.rater),
+        )
+        if not deck:
+            raise DataError(
+                f"{grader.rater} has judged all {len(queries)} queries already",
+                hint="see `furnclip arena stats`, or give other queries with --queries",
+            )
+        return cls(master, deck, grader, k=shown)
+
+    @property
+    def current(self) -> Comparison | None:
+        """Return the comparison on show, or None before the first and after the last."""
+        return self.deck[self.position] if 0 <= self.position < len(self.deck) else None
+
+    def ahead(self, count: int) -> list[Comparison]:
+        """Return the next comparisons that will be shown."""
+        coming = (c for c in self.deck[max(0, self.position + 1) :] if not c.identical)
+        return [comparison for comparison, _ in zip(coming, range(count), strict=False)]
+
+    def advance(self) -> Comparison | None:
+        """Go to the next comparison to show; identical lists on the way are automatic ties."""
+        self.position = min(self.position + 1, len(self.deck))
+        while (comparison := self.current) is not None and comparison.identical:
+            if self.position not in self._recorded:
+                self._recorded.add(self.position)
+                self._save(comparison, "tie", automatic=True, shown=self.k)
+            self.position += 1
+        return self.current
+
+    def vote(
+        self,
+        choice: str,
+        *,
+        seconds: float | None = None,
+        graphics: str = "",
+        thumbnail: tuple[int, int] = (0, 0),
+        shown: int = 0,
+    ) -> str | None:
+        """Record a judgement of the current comparison; None when there is none."""
+        comparison = self.current
+        if comparison is None:
+            return None
+        event = self._save(
+            comparison,
+            choice,
+            repeated=comparison.repeated,
+            seconds=seconds,
+            graphics=graphics,
+            thumbnail_width=thumbnail[0],
+            thumbnail_height=thumbnail[1],
+            shown=shown or self.k,
+        )
+        self._history.append((self.position, event))
+        return event
+
+    def undo(self) -> Comparison | None:
+        """Take the last judgement of this session back and return to it; None at the start."""
+        if not self._history:
+            return None
+        self.position, event = self._history.pop()
+        self.grader.undo_vote(event)
+        return self.current
+
+    @property
+    def judged(self) -> int:
+        """Return how many judgements of this session stand."""
+        return len(self._history)
+
+    def caption(self, row: int) -> str:
+        """Return the title of a product."""
+        return self._captions[row]
+
+    def picture(self, item: int | Path) -> Image.Image:
+        """Load a product's thumbnail or a query photo as RGB."""
+        source = self.master.thumbnail(item) if isinstance(item, int) else item
+        return load_image(source, fit=512).image
+
+    def _save(self, comparison: Comparison, choice: str, **details: object) -> str:
+        models = self.master.models
+        return self.grader.save_vote(
+            comparison.query.name,
+            comparison.baseline,
+            comparison.challenger,
+            choice,
+            baseline_is_row_a=comparison.baseline_is_row_a,
+            baseline_sha=models[comparison.baseline].sha,
+            challenger_sha=models[comparison.challenger].sha,
+            **details,
+        )
+
+
+def _judged(votes: list[Vote], rater: str) -> set[tuple[str, str, str]]:
+    return {
+        (vote.query, vote.baseline, vote.challenger)
+        for vote in votes
+        if vote.rater == rater and vote.choice != "skip"
+    }
