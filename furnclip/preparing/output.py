@@ -26,6 +26,7 @@ from furnclip.preparing.tar import sample_members, write_tar
 from furnclip.state.preparing import Picture, Reject, ShardRecord
 
 REJECTS, DUPLICATES, SIZES = "rejects.csv", "duplicates.csv", "sizes.json"
+FAILED = "rejects.failed.csv"  # of a run that rejected too much to write anything else
 _TEMPORARY = re.compile(r"\..+\.\d+-[0-9a-f]{8}\.tmp")
 
 
@@ -152,14 +153,7 @@ def write_lists(
     out: Path, rejects: Sequence[Reject], twins: Sequence[Twin], groups: Mapping[str, str]
 ) -> None:
     """Write ``rejects.csv`` and ``duplicates.csv``, in row order."""
-    write_csv_atomic(
-        out / REJECTS,
-        ["row", "product_id", "image", "reason", "message"],
-        (
-            (str(r.number), r.product_id, r.source, r.reason, r.message)
-            for r in sorted(rejects, key=lambda r: r.number)
-        ),
-    )
+    write_rejects(out / REJECTS, rejects)
     write_csv_atomic(
         out / DUPLICATES,
         ["row", "product_id", "image", "kind", "of_row", "of_product_id", "of_image", "split"],
@@ -171,6 +165,18 @@ def write_lists(
             for t in sorted(twins, key=lambda t: (t.sample.number, t.other.number))
         ),
     )  # fmt: skip
+
+
+def write_rejects(path: Path, rejects: Sequence[Reject]) -> None:
+    """Write rows that are in no shard, with the reason, in row order."""
+    write_csv_atomic(
+        path,
+        ["row", "product_id", "image", "reason", "message"],
+        (
+            (str(r.number), r.product_id, r.source, r.reason, r.message)
+            for r in sorted(rejects, key=lambda r: r.number)
+        ),
+    )
 
 
 def write_sizes(folder: Path, sizes: Mapping[str, int]) -> None:

@@ -24,7 +24,7 @@ from furnclip.images import quiet_decoders
 from furnclip.preparing.captions import Template, captions_of, is_long
 from furnclip.preparing.dataset import create_mini_train, write_dataset
 from furnclip.preparing.output import (
-    REJECTS,
+    FAILED,
     ShardWriter,
     Written,
     exclusive,
@@ -32,6 +32,7 @@ from furnclip.preparing.output import (
     remove_stale,
     write_json,
     write_lists,
+    write_rejects,
     write_sizes,
 )
 from furnclip.preparing.pictures import WORK, PictureStore, make_pictures, recipe_of, stamp
@@ -186,8 +187,8 @@ class _Run:
         )  # fmt: skip
         plan.rejects[:0] = catalogue.rejects
         plan.repeated[:0] = catalogue.repeated
-        write_lists(self.out, [*plan.rejects, *plan.repeated], plan.twins, plan.groups)
         self._check_rejects(plan)
+        write_lists(self.out, [*plan.rejects, *plan.repeated], plan.twins, plan.groups)
         writer = ShardWriter(self.out, self.root, self.settings, self.templates, store)
         total = sum(len(shard.samples) for shard in plan.shards)
         with progress.task("Shards", total=total, unit="samples") as task:
@@ -207,16 +208,20 @@ class _Run:
         rows = self.inputs.catalogue.rows - sum(self.inputs.catalogue.not_clean.values())
         reasons = Counter(found.reason for found in plan.rejects)
         listed = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common(4))
+        failed = self.out / FAILED
+        failed.unlink(missing_ok=True)
+        if plan.shards and len(plan.rejects) <= self.settings.max_reject_rate * rows:
+            return
+        write_rejects(failed, plan.rejects)
         if not plan.shards:
             raise DataError(
                 f"{self.csv}: no row can be used" + (f" ({listed})" if listed else ""),
-                hint=f"see {self.out / REJECTS}; is --images the folder the image paths start in?",
+                hint=f"see {failed}; is --images the folder the image paths start in?",
             )
-        if len(plan.rejects) > self.settings.max_reject_rate * rows:
-            raise DataError(
-                f"{len(plan.rejects)} of {rows} rows are rejected ({listed})",
-                hint=f"see {self.out / REJECTS}; mend them, or allow more with --max-reject-rate",
-            )
+        raise DataError(
+            f"{len(plan.rejects)} of {rows} rows are rejected ({listed})",
+            hint=f"see {failed}; mend them, or allow more with --max-reject-rate",
+        )
 
     def _finish(self, written: Written) -> None:
         for split in (*SPLITS, MINI):
