@@ -14,7 +14,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import fields, replace
 from hashlib import blake2b, sha256
 from pathlib import Path
 from typing import Any, TypeVar
@@ -215,7 +215,7 @@ def _in_order(
 
 
 def _as_json(picture: Picture) -> bytes:
-    values = asdict(picture)
+    values = {entry.name: getattr(picture, entry.name) for entry in fields(picture)}
     values["dhash"], values["thumbnail"] = picture.dhash.hex(), picture.thumbnail.hex()
     return json.dumps(values, sort_keys=True).encode()
 
