@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -41,10 +42,11 @@ def set_verbosity(*, quiet: bool, verbose: bool) -> None:
 
 @cache
 def out() -> Console:
-    """Return the console of stdout."""
+    """Return the console of stdout; a pipe gets wide lines, for no one sees them wrapped."""
     from rich.console import Console
 
-    return Console(markup=False, highlight=False, emoji=False)
+    wide = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160
+    return Console(markup=False, highlight=False, emoji=False, width=wide)
 
 
 @cache
@@ -79,7 +81,12 @@ def table(
 
     made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for index, name in enumerate(columns):
-        made.add_column(name, justify="right" if index in right else "left", overflow="fold")
+        made.add_column(
+            name,
+            justify="right" if index in right else "left",
+            overflow="fold",
+            no_wrap=index == 0,
+        )
     for row in rows:
         made.add_row(*(Text(str(cell)) for cell in row))
     return made

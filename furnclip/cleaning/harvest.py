@@ -90,15 +90,16 @@ def classify(line: bytes) -> Answer:
 def _classify(identity: str, record: dict[str, Any], line: bytes) -> Answer:
     response = record.get("response")
     if response is None:
-        error = record.get("error") or {}
-        code = str(error.get("code") or "missing")
+        failure = record.get("error") or {}
+        code = str(failure.get("code") or "missing")
         outcome = _BATCH_CODES.get(code, "http_error")
-        return Answer(identity, outcome, _text(error.get("message") or code), _raw(line), None)
+        return Answer(identity, outcome, _text(failure.get("message") or code), _raw(line), None)
     status, body = int(response["status_code"]), response["body"]
     if status >= 400:
         retry = status >= 500 or status in _RETRY_STATUSES
-        return Answer(identity, "http_error" if retry else "bad_request",
-                      f"HTTP {status}: {_text(_error_message(body))}", _raw(line), None)  # fmt: skip
+        outcome = "http_error" if retry else "bad_request"
+        error = f"HTTP {status}: {_text(_error_message(body))}"
+        return Answer(identity, outcome, error, _raw(line), None)
     choice, usage = body["choices"][0], body.get("usage") or {}
     tokens = {
         "input_tokens": int(usage.get("prompt_tokens") or 0),

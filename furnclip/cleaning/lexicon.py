@@ -13,6 +13,8 @@ from importlib.resources import files
 
 _WORD = re.compile(r"[^\W_]+(?:['\u2019.&][^\W_]+)*")
 
+_CODE = ("lexicon.py", "photo_color.py", "rules.py", "titles.py")
+
 Term = tuple[str, ...]
 
 
@@ -111,11 +113,13 @@ def load_lexicon() -> Lexicon:
 
 
 @cache
-def lexicon_version() -> str:
-    """Return a hash of all lists: answers made with other lists are other answers."""
-    folder = files("furnclip.cleaning") / "data"
+def rules_version() -> str:
+    """Return a hash of the lists and the code that reads them: other rules, other answers."""
+    package = files("furnclip.cleaning")
+    lists = [entry for entry in (package / "data").iterdir() if entry.name.endswith(".txt")]
+    code = [package / name for name in _CODE]
     digest = hashlib.sha256()
-    for entry in sorted(folder.iterdir(), key=lambda item: item.name):
+    for entry in sorted(lists + code, key=lambda item: item.name):
         digest.update(entry.name.encode() + b"\0" + entry.read_bytes())
     return digest.hexdigest()[:12]
 

@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 
 from furnclip.catalogue import id_column, read_header, read_rows, require_column
-from furnclip.cleaning.lexicon import lexicon_version
+from furnclip.cleaning.lexicon import rules_version
 from furnclip.cleaning.locking import exclusive
 from furnclip.cleaning.parts import PartLimits, PartWriter
 from furnclip.cleaning.profiles import model_profile
@@ -139,7 +139,7 @@ def _question(settings: CleaningSettings) -> Question:
         jpeg_quality=settings.jpeg_quality,
         max_completion_tokens=settings.max_completion_tokens,
         reasoning_effort=settings.reasoning_effort,
-        salt=lexicon_version() if rules else "",
+        salt=rules_version() if rules else "",
     )
 
 

@@ -272,14 +272,14 @@ def list_(ctx: typer.Context, *, as_json: JsonOption = False) -> None:
     if as_json:
         print_json({"runs": [{**_plain(run), "counts": counts} for run, counts in runs]})
     elif runs:
-        columns = ("run", "prepared", "csv", "backend", "model", "rows", "ok", "failed",
-                   "no photo", "pending")  # fmt: skip
+        columns = ("run", "prepared", "csv", "backend", "rows", "ok", "failed", "no photo",
+                   "pending")  # fmt: skip
         rows = [
-            (r.run, f"{r.prepared_at:%Y-%m-%d %H:%M}", r.csv.name, r.backend, r.model, c.rows,
+            (r.run, f"{r.prepared_at:%Y-%m-%d %H:%M}", r.csv.name, r.backend, c.rows,
              c.answered, c.failed, c.image_errors, c.pending)
             for r, c in runs
         ]  # fmt: skip
-        print_table(None, columns, rows, right=range(5, 10))
+        print_table(None, columns, rows, right=range(4, 9))
     else:
         say("Nothing is prepared yet.")
 
@@ -331,8 +331,8 @@ def _print_plan(result: PrepareResult) -> None:
         ("answer tokens, estimated", f"{result.est_output_tokens:,}"),
         ("cost, estimated", _usd(result.est_usd)),
     ]
-    title = f"Run {result.run or '(dry run)'}: {result.backend}, {result.model}"
-    print_table(title, ("", ""), rows, right=(1,))
+    columns = (f"run {result.run or '(dry)'}", f"{result.backend}, {result.model}")
+    print_table(None, columns, rows, right=(1,))
     for number, reason in result.rejections[:10]:
         warn(f"row {number}: {reason}")
     if len(result.rejections) > 10:
