@@ -106,14 +106,30 @@ def load_model(
 
     files = locate(spec, adapter=adapter)
     try:
-        model = CLIPModel.from_pretrained(files.base, dtype=dtype or torch.float32)
-        processor = CLIPProcessor.from_pretrained(files.base)
+        with _no_bars():
+            model = CLIPModel.from_pretrained(files.base, dtype=dtype or torch.float32)
+            processor = CLIPProcessor.from_pretrained(files.base)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise DataError(f"cannot load the model in {files.base}: {reason}") from error
     if files.adapter is not None:
         model = _with_adapter(model, files.adapter)
     return model, processor
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """Load without transformers' own progress bar: stderr is ours."""
+    from transformers.utils import logging as transformers_logging
+
+    logging: Any = transformers_logging
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _with_adapter(model: CLIPModel, folder: Path) -> CLIPModel:

