@@ -98,8 +98,8 @@ def _classify(identity: str, record: dict[str, Any], line: bytes) -> Answer:
     if status >= 400:
         retry = status >= 500 or status in _RETRY_STATUSES
         outcome = "http_error" if retry else "bad_request"
-        error = f"HTTP {status}: {_text(_error_message(body))}"
-        return Answer(identity, outcome, error, _raw(line), None)
+        reason = f"HTTP {status}: {_text(_error_message(body))}"
+        return Answer(identity, outcome, reason, _raw(line), None)
     choice, usage = body["choices"][0], body.get("usage") or {}
     tokens = {
         "input_tokens": int(usage.get("prompt_tokens") or 0),
