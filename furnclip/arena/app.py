@@ -139,6 +139,7 @@ class ArenaApp(App[None]):
         details: Circumstances = {}
         if self.is_running:
             if self._complete_at is None or self.screen is not self.board:
+                self._say("still loading")
                 return
             seconds = time.monotonic() - self._complete_at
             if seconds < self.dwell_seconds:

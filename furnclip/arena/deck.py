@@ -60,7 +60,9 @@ def build_deck(
         if (query.name, *pair) not in done
     ]
     generator.shuffle(wanted)
-    wanted = wanted[:limit]
+    wanted = wanted[: max(1, round(limit / (1 + repeat_fraction)))]
+    if not wanted:
+        return []
     used = sorted({i for i, _ in wanted})
     hits = {
         label: _hits(master, label, {i: queries[i] for i in used}, vectors[label], k)
@@ -124,8 +126,11 @@ def _with_repeats(
 ) -> list[Comparison]:
     """Insert swapped copies of a share of the comparisons, well after their first showing."""
     deck = list(firsts)
-    different = [comparison for comparison in firsts if not comparison.identical]
-    for comparison in generator.sample(different, round(fraction * len(different))):
+    early = firsts[: max(1, len(firsts) - _REPEAT_DISTANCE)]
+    eligible = [comparison for comparison in early if not comparison.identical]
+    different = sum(not comparison.identical for comparison in firsts)
+    count = min(round(fraction * different), len(eligible))
+    for comparison in generator.sample(eligible, count):
         earliest = min(deck.index(comparison) + _REPEAT_DISTANCE, len(deck))
         deck.insert(generator.randint(earliest, len(deck)), swapped(comparison))
     return deck
