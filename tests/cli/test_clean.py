@@ -1,0 +1,166 @@
+"""``furnclip clean`` from the outside: exit codes, output, JSON."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from furnclip.cli import app
+from furnclip.errors import FurnclipError
+from tests.cleaning.batch_server import KEY, BatchServer, running
+
+
+def clean(*arguments: str, ok: bool = True) -> Result:
+    result = CliRunner().invoke(app, ["clean", *arguments])
+    if ok:
+        assert result.exit_code == 0, (result.output, result.exception)
+    return result
+
+
+def failure(*arguments: str) -> FurnclipError:
+    result = clean(*arguments, ok=False)
+    assert isinstance(result.exception, FurnclipError), result.output
+    return result.exception
+
+
+@pytest.fixture
+def products(tmp_path: Path) -> str:
+    (tmp_path / "photos").mkdir()
+    rows = [("product_id", "name", "local_path")]
+    for number, color in enumerate(("red", "green", "blue")):
+        Image.new("RGB", (64, 64), color).save(tmp_path / "photos" / f"{number}.png")
+        rows.append((f"P{number}", f"Acme Oak Chair SKU-{number}99", f"photos/{number}.png"))
+    with (tmp_path / "products.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    (tmp_path / "truth.csv").write_text("product_id,object_type\nP0,Chair\nP1,Table\nP2,chair\n")
+    return "products.csv"
+
+
+def test_rules_from_csv_to_cleaned_csv(products: str) -> None:
+    assert "furnclip-rules" in clean("prepare", products, "--backend", "rules").stdout
+    uploaded = json.loads(clean("upload", "--json").stdout)
+    [batch] = uploaded["batches"]
+    assert (batch["status"], batch["done"], batch["total"]) == ("completed", 3, 3)
+    result = clean("finalize", "--truth", "truth.csv")
+    assert "3 cleaned, 0 failed" in result.stdout
+    assert "accuracy of object_type: 0.667 (2 of 3; 3 answered)" in result.stdout
+    with Path("data/processed/cleaned.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["clean_title"] for row in rows] == ["Oak Chair"] * 3
+    assert [row["color"] for row in rows] == ["Red", "Green", "Blue"]
+
+
+def test_status_of_one_batch_by_id(products: str) -> None:
+    clean("prepare", products, "--backend", "rules")
+    [batch] = json.loads(clean("upload", "--json").stdout)["batches"]
+    shown = json.loads(clean("status", batch["id"], "--json").stdout)
+    assert [b["id"] for b in shown["batches"]] == [batch["id"]]
+    assert batch["id"] in clean("status", "--no-refresh").stdout
+    clean("status", "--watch")
+
+
+def test_commands_say_what_to_do_first() -> None:
+    error = failure("upload")
+    assert (error.exit_code, error.hint) == (3, "furnclip clean prepare CSV --images DIR")
+    assert clean("status").exit_code == 0
+    assert clean("list").exit_code == 0
+
+
+def test_openai_without_key_is_exit_2_naming_the_variable(products: str) -> None:
+    clean("prepare", products)
+    for arguments in (("upload",), ("wait",), ("status", "batch_123")):
+        error = failure(*arguments)
+        assert error.exit_code == 2
+        assert "OPENAI_API_KEY" in error.message
+
+
+def test_openai_with_a_wrong_key_is_exit_4(products: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with running(BatchServer()) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-wrong-and-secret")
+        clean("prepare", products)
+        error = failure("upload")
+    assert error.exit_code == 4
+    assert "sk-wrong" not in f"{error.message}{error.hint}"
+
+
+def test_openai_plain_path(products: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with running(BatchServer()) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        monkeypatch.setenv("OPENAI_API_KEY", KEY)
+        clean("prepare", products)
+        clean("upload", "--yes")
+        assert "batch_1" in clean("status", "batch_1").stdout
+        clean("wait", "--poll", "0.01")
+        assert "3 cleaned" in clean("finalize").stdout
+        assert len(server.batches) == 1
+        foreign = json.loads(clean("status", "batch_1", "--json").stdout)
+        assert foreign["batches"][0]["cost"] > 0
+
+
+def test_estimate_over_the_limit_is_refused(products: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with running(BatchServer()) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        monkeypatch.setenv("OPENAI_API_KEY", KEY)
+        clean("prepare", products)
+        error = failure("upload", "--max-usd", "0.00001")
+        assert error.exit_code == 2
+        assert "over the limit" in error.message
+        assert server.batches == {}
+
+
+def test_finalize_before_answers_is_exit_3(products: str) -> None:
+    clean("prepare", products, "--backend", "rules")
+    assert failure("finalize").exit_code == 3
+    clean("finalize", "--allow-partial")
+
+
+def test_dry_run_prints_the_plan_and_records_nothing(products: str) -> None:
+    plan = json.loads(clean("prepare", products, "--dry-run", "--json").stdout)
+    assert (plan["rows"], plan["requests"], plan["run"]) == (3, 3, None)
+    assert plan["est_usd"] > 0
+    assert json.loads(clean("list", "--json").stdout) == {"runs": []}
+
+
+def test_model_near_its_end_is_warned_of(products: str) -> None:
+    result = clean("prepare", products, "--model", "gpt-5-nano", ok=False)
+    text = result.stderr or str(result.exception)
+    assert "gpt-5-nano" in text
+    assert "switched off" in text
+
+
+def test_inspect_writes_one_page_with_escaped_titles(products: str) -> None:
+    text = Path(products).read_text().replace("Acme Oak Chair SKU-099", "<script>alert(1)</script>")
+    Path(products).write_text(text)
+    clean("prepare", products, "--backend", "rules")
+    clean("upload")
+    clean("inspect", "--output", "page.html")
+    page = Path("page.html").read_text("utf-8")
+    assert page.count("<article") == 3
+    assert page.count("data:image/jpeg;base64,") == 3
+    assert "<script" not in page
+    assert "http" not in page.replace("http-equiv", "")
+
+
+def test_status_imports_no_model_library(products: str) -> None:
+    clean("prepare", products, "--backend", "rules")
+    clean("upload")
+    code = (
+        "import sys; sys.argv = ['furnclip', 'clean', 'status']\n"
+        "from furnclip.cli import app\n"
+        "try: app()\n"
+        "except SystemExit: pass\n"
+        "print([m for m in ('torch', 'openai', 'pandas', 'pyarrow', 'numpy', 'PIL') "
+        "if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True, text=True, check=True, env={**os.environ},
+    )  # fmt: skip
+    assert done.stdout.strip().endswith("[]")
