@@ -21,7 +21,7 @@ from furnclip.training.augment import ImageTransform
 from furnclip.training.checkpoint import Position
 from furnclip.training.distributed import World, join_world
 from furnclip.training.memory import used_mib
-from furnclip.training.model import get_model, trainable
+from furnclip.training.model import clip_of, get_model, trainable
 from furnclip.training.publish import publish
 from furnclip.training.recording import Recorder, open_tracker
 from furnclip.training.run import RunPlan, check_data, open_data, plan_run, recorded_run
@@ -103,7 +103,7 @@ def run_training(
         )
         model.to(world.device)
         if settings.gradient_checkpointing:
-            model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
+            clip_of(model).activation_checkpointing_enable()
         frozen_images = settings.scenario in {"linear_probe", "zero_shot"}
         towers = Towers(
             model,

@@ -70,6 +70,8 @@ class Decoding:
             num_workers=self.workers,
             collate_fn=torch.stack,
             pin_memory=self.pin,
+            # Its own: the loader would draw a seed from the state that dropout draws from.
+            generator=torch.Generator(),
         )
         decoded = iter(loader)
         for batch in wanted:
