@@ -196,6 +196,8 @@ def near_pairs(hashes: NDArray[np.uint64], *, bits: int) -> list[tuple[int, int]
             f"CREATE TABLE band AS SELECT n, unnest(range({256 // width})) AS band, "  # noqa: S608
             f"unnest([{bands}]) AS value FROM hash"
         )
+        # bit_count() is a TINYINT, whose sum overflows above 127.
+        distance = " + ".join(f"bit_count(xor(x.w{i}, y.w{i}))::INTEGER" for i in range(4))
         near = connection.execute(
             "WITH bucket AS (SELECT band, value FROM band GROUP BY band, value "  # noqa: S608
             f"HAVING count(*) BETWEEN 2 AND {_BUCKET_LIMIT}), "
@@ -203,8 +205,7 @@ def near_pairs(hashes: NDArray[np.uint64], *, bits: int) -> list[tuple[int, int]
             "pair AS (SELECT DISTINCT a.n AS a, b.n AS b FROM member a "
             "JOIN member b USING (band, value) WHERE a.n < b.n) "
             "SELECT a, b FROM pair JOIN hash x ON x.n = a JOIN hash y ON y.n = b "
-            "WHERE bit_count(xor(x.w0, y.w0)) + bit_count(xor(x.w1, y.w1)) "
-            f"+ bit_count(xor(x.w2, y.w2)) + bit_count(xor(x.w3, y.w3)) <= {bits}"
+            f"WHERE {distance} <= {bits}"
         ).fetchall()
     return sorted((int(a), int(b)) for a, b in equal + near)
 
