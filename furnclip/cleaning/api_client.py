@@ -25,6 +25,7 @@ from furnclip.cleaning.backends import (
     UnknownOutcomeError,
     UnreachableError,
 )
+from furnclip.config import load_settings
 from furnclip.errors import ConfigError, RemoteError
 from furnclip.progress import Progress
 
@@ -40,8 +41,8 @@ _KEY_HINT = "set OPENAI_API_KEY in the environment or in .env"
 class BatchAPIClient:
     """A thread-safe client of the Batch API.
 
-    ``api_key`` defaults to OPENAI_API_KEY, ``base_url`` to OPENAI_BASE_URL or OpenAI. The key is
-    held only by the SDK's client; ``key_fingerprint`` is enough to tell two keys apart.
+    ``api_key`` and ``base_url`` default to the settings, then OPENAI_BASE_URL, then OpenAI. The key
+    is held only by the SDK's client; ``key_fingerprint`` is enough to tell two keys apart.
     """
 
     name = "openai"
@@ -55,13 +56,17 @@ class BatchAPIClient:
         max_retries: int = 2,
         http_client: httpx2.Client | None = None,
     ) -> None:
-        key = api_key or os.environ.get("OPENAI_API_KEY")
-        if not key:
+        if not (api_key and base_url):
+            settings = load_settings()
+            if settings.openai_api_key is not None:
+                api_key = api_key or settings.openai_api_key.get_secret_value()
+            base_url = base_url or settings.cleaning.base_url
+        if not api_key:
             raise ConfigError("no API key: OPENAI_API_KEY is not set", hint=_KEY_HINT)
         self.base_url: str | None = base_url or os.environ.get("OPENAI_BASE_URL") or _DEFAULT_URL
-        self.key_fingerprint: str | None = hashlib.sha256(key.encode()).hexdigest()[:8]
+        self.key_fingerprint: str | None = hashlib.sha256(api_key.encode()).hexdigest()[:8]
         self._options: dict[str, Any] = {
-            "api_key": key,
+            "api_key": api_key,
             "base_url": self.base_url,
             "timeout": timeout,
             "max_retries": max_retries,

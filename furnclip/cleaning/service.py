@@ -145,13 +145,13 @@ class Cleaner:
 
     def status(self, batch_id: str | None = None, *, ask: bool = True) -> StatusResult:
         """Return batches as stored, after asking the server when it answers soon."""
-        from furnclip.cleaning.poll import refresh
-
         batches = list_batches(self.store, batch_id=batch_id)
         if batch_id is not None and not batches:
             return StatusResult((self._foreign(batch_id),))
         if not ask or all(batch.harvested for batch in batches):
             return StatusResult(tuple(batches))
+        from furnclip.cleaning.poll import refresh
+
         stale = None
         try:
             refresh(self.store, batches, self.backend_of(quick=True))
