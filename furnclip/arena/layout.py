@@ -24,14 +24,14 @@ class Layout:
 def fit_screen(width: int, height: int, k: int, cell: tuple[int, int]) -> Layout | None:
     """Lay out ``width`` x ``height`` cells for up to ``k`` thumbnails; None when it is too small.
 
-    Thumbnails are as square as cells of ``cell`` pixels allow. Below 80x24 a row has three.
+    Thumbnails are as square as cells of ``cell`` pixels allow. Below 80 columns a row has three.
     """
     if width < SMALLEST[0] or height < SMALLEST[1]:
         return None
     panel = 30 if width >= 120 else 14 if width < 90 else 20
     caption_rows = 2 if height >= 40 else 1
     room = width - panel - _LABEL
-    most = k if width >= 80 and height >= 24 else min(k, 3)
+    most = k if width >= 80 else min(k, 3)
     shown = max(n for n in range(1, most + 1) if n == 1 or n <= 3 or room // n > _NARROWEST)
     columns = room // shown - 1
     tallest = (height - _CHROME) // 2 - caption_rows

@@ -114,7 +114,7 @@ def encode(image: Image.Image, key: PictureKey, terminal: Terminal) -> Encoded:
         return Encoded(png=kitty.png(fit(image, width, height, background=key.background)))
     if terminal.graphics == "text":
         return Encoded()
-    pixels = cells.half_block_pixels(image, key.columns, key.rows, background=key.background)
+    drawn = cells.blocks(image, key.columns, key.rows, background=key.background)
     from furnclip.arena.strips import cell_strips
 
-    return Encoded(strips=cell_strips(pixels, terminal.depth))
+    return Encoded(strips=cell_strips(drawn, terminal.depth))

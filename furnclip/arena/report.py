@@ -33,10 +33,10 @@ def report(statistics: ArenaStatistics) -> str:
 def _pair_lines(pair: PairStatistics) -> list[str]:
     lines = [
         f"{pair.challenger} against {pair.baseline}",
+        f"  {pair.challenger} wins {pair.wins}, {pair.baseline} wins {pair.losses}",
         (
-            f"  {pair.challenger} wins {pair.wins}, {pair.baseline} wins {pair.losses}, "
-            f"ties {pair.ties}, both bad {pair.both_bad}, skipped {pair.skipped}; "
-            f"identical lists {pair.automatic_ties}"
+            f"  ties {pair.ties}, both bad {pair.both_bad}, skipped {pair.skipped}, "
+            f"identical lists (not shown) {pair.automatic_ties}"
         ),
     ]
     if pair.win_rate is not None and pair.row_a_share is not None:

@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import groupby
 
-import numpy as np
-from numpy.typing import NDArray
 from rich.color import Color, ColorType
 from rich.color_triplet import ColorTriplet
 from rich.segment import Segment
 from rich.style import Style
 from textual.strip import Strip
 
-from furnclip.terminal.cells import HALF_BLOCK, ascii_lines, to_256
+from furnclip.terminal.cells import SYMBOLS, Blocks, Colors, ascii_lines, to_256
 from furnclip.terminal.choose import Depth
 from furnclip.terminal.kitty import placeholder_lines
 
 
-def cell_strips(pixels: NDArray[np.uint8], depth: Depth) -> tuple[Strip, ...]:
-    """Return half blocks (or an ASCII ramp) for pixels of (2·rows, columns, 3), a strip a row."""
+def cell_strips(drawn: Blocks, depth: Depth) -> tuple[Strip, ...]:
+    """Return blocks (or an ASCII ramp), a strip a row of cells."""
     if depth == "ascii":
-        return tuple(Strip([Segment(line)], len(line)) for line in ascii_lines(pixels))
-    if depth == "256":
-        indices = to_256(pixels)
-        colors = [[_indexed(int(i)) for i in row] for row in indices]
-    else:
-        colors = [[_rgb(*rgb) for rgb in row] for row in pixels.tolist()]
+        return tuple(Strip([Segment(line)], len(line)) for line in ascii_lines(drawn))
+    fore, back = _colors(drawn.foreground, depth), _colors(drawn.background, depth)
     return tuple(
-        Strip(_half_blocks(colors[y], colors[y + 1]), len(colors[y]))
-        for y in range(0, len(colors), 2)
+        Strip(_segments(symbols, upper, lower), len(symbols))
+        for symbols, upper, lower in zip(drawn.symbols.tolist(), fore, back, strict=True)
     )
 
 
@@ -40,16 +35,22 @@ def placeholder_strips(image_id: int, columns: int, rows: int) -> tuple[Strip, .
     )
 
 
-def _half_blocks(upper: list[Color], lower: list[Color]) -> list[Segment]:
-    """Join neighbouring cells of equal colours into one segment."""
-    segments: list[Segment] = []
-    start = 0
-    for x in range(1, len(upper) + 1):
-        if x == len(upper) or (upper[x], lower[x]) != (upper[start], lower[start]):
-            style = Style(color=upper[start], bgcolor=lower[start])
-            segments.append(Segment(HALF_BLOCK * (x - start), style))
-            start = x
-    return segments
+def _colors(colors: Colors, depth: Depth) -> list[list[Color]]:
+    if depth == "256":
+        return [[_indexed(i) for i in row] for row in to_256(colors).tolist()]
+    return [[_rgb(*rgb) for rgb in row] for row in colors.tolist()]
+
+
+def _segments(symbols: list[int], fore: list[Color], back: list[Color]) -> list[Segment]:
+    """Join neighbouring cells that look alike into one segment; a space has no ink."""
+    cells = [
+        (SYMBOLS[symbol], ink if symbol else None, paper)
+        for symbol, ink, paper in zip(symbols, fore, back, strict=True)
+    ]
+    return [
+        Segment(symbol * len(list(run)), Style(color=ink, bgcolor=paper))
+        for (symbol, ink, paper), run in groupby(cells)
+    ]
 
 
 def _rgb(red: int, green: int, blue: int) -> Color:

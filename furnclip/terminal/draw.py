@@ -80,7 +80,7 @@ def _picture_row(
     else:
         blocks = [
             cells.ansi_lines(
-                cells.half_block_pixels(image, width, height, background=background), terminal.depth
+                cells.blocks(image, width, height, background=background), terminal.depth
             )
             for image in images
         ]

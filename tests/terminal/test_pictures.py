@@ -70,31 +70,47 @@ def test_image_ids_stay_within_eight_bits_and_recycle_the_oldest() -> None:
     assert ids.used() == list(range(16, 256))
 
 
+_QUADRANTS = {" ": "    ", "\u2580": "##  ", "\u258c": "# # ", "\u259a": "#  #",
+              "\u2598": "#   ", "\u259d": " #  ", "\u2596": "  # ", "\u2597": "   #"}  # fmt: skip
+
+
 def _decode_truecolor(lines: list[str]) -> Image.Image:
+    """Read blocks and colours back into 2x2 pixels a cell."""
     rows: list[list[list[int]]] = []
     for line in lines:
         upper: list[list[int]] = []
         lower: list[list[int]] = []
-        top, bottom = [0, 0, 0], [0, 0, 0]
-        for codes, block in re.findall(r"(?:\x1b\[([\d;]+)m)?(\u2580)", line):
+        ink, paper = [0, 0, 0], [0, 0, 0]
+        for codes, symbol in re.findall(r"(?:\x1b\[([\d;]+)m)?([ \u2580-\u259f])", line):
             for plane, rgb in re.findall(r"([34]8);2;(\d+;\d+;\d+)", codes):
                 color = [int(v) for v in rgb.split(";")]
-                top, bottom = (color, bottom) if plane == "38" else (top, color)
-            assert block
-            upper.append(top)
-            lower.append(bottom)
+                ink, paper = (color, paper) if plane == "38" else (ink, color)
+            four = [ink if mark == "#" else paper for mark in _QUADRANTS[symbol]]
+            upper += four[:2]
+            lower += four[2:]
         rows += [upper, lower]
     return Image.fromarray(np.array(rows, dtype=np.uint8))
 
 
-def test_half_blocks_carry_two_exact_pixels_a_cell() -> None:
+def test_blocks_of_two_colours_a_cell_are_exact() -> None:
+    rng = np.random.default_rng(0)
+    pixels = np.where(rng.random((16, 16, 1)) < 0.5, (250, 20, 20), (20, 20, 250))
+    source = Image.fromarray(pixels.astype(np.uint8)).resize((16, 32), Image.Resampling.NEAREST)
+    drawn = cells.blocks(source, 8, 8, background=(0, 0, 0))
+    decoded = _decode_truecolor(cells.ansi_lines(drawn, "truecolor"))
+    assert difference(decoded, Image.fromarray(pixels.astype(np.uint8))) == 0
+
+
+def test_blocks_come_close_to_a_photo() -> None:
     source = photo(120, 120)
-    pixels = cells.half_block_pixels(source, 20, 10, background=(0, 0, 0))
-    assert pixels.shape == (20, 20, 3)
-    assert (
-        difference(_decode_truecolor(cells.ansi_lines(pixels, "truecolor")), fit(source, 20, 20))
-        == 0
-    )
+    drawn = cells.blocks(source, 30, 15, background=(0, 0, 0))
+    decoded = _decode_truecolor(cells.ansi_lines(drawn, "truecolor"))
+    assert difference(decoded.resize((60, 60)), source.resize((60, 60))) < 6
+
+
+def test_flat_cells_are_spaces() -> None:
+    drawn = cells.blocks(Image.new("RGB", (40, 40), (9, 200, 9)), 4, 2, background=(0, 0, 0))
+    assert cells.ansi_lines(drawn, "truecolor") == ["\x1b[48;2;9;200;9m    \x1b[0m"] * 2
 
 
 def test_256_colours_are_the_nearest_of_the_palette() -> None:
@@ -103,9 +119,10 @@ def test_256_colours_are_the_nearest_of_the_palette() -> None:
 
 
 def test_ascii_ramp_is_plain_and_ordered() -> None:
-    pixels = np.zeros((2, 10, 3), dtype=np.uint8)
-    pixels[:] = np.linspace(0, 255, 10, dtype=np.uint8)[None, :, None]
-    assert cells.ansi_lines(pixels, "ascii") == [" .:-=+*#%@"]
+    pixels = np.zeros((4, 20, 3), dtype=np.uint8)
+    pixels[:] = np.linspace(0, 255, 10, dtype=np.uint8).repeat(2)[None, :, None]
+    drawn = cells.blocks(Image.fromarray(pixels), 10, 1, background=(0, 0, 0))
+    assert cells.ansi_lines(drawn, "ascii") == [" .:-=+*#%@"]
 
 
 @pytest.mark.parametrize("size", [(300, 100), (100, 300), (50, 50)])

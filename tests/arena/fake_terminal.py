@@ -1,0 +1,157 @@
+"""A pty with a pretended terminal behind it: answers the probe, keeps every byte, has a screen."""
+
+import fcntl
+import os
+import pty
+import re
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import pyte
+
+from furnclip.terminal.probe import QUERY
+from tests.terminal.decode import KITTY, SIXEL
+
+_SYNC_QUERY = b"\x1b[?2026$p"
+_PRIVATE = re.compile(
+    rb"\x1b\[[<>=][\d;]*[A-Za-z]|\x1b\[\?[\d;]*\$p|\x1bPtmux;|\x1b\]\d*;[^\x07]*\x07"
+)
+_POSITION = re.compile(rb"\x1b\[(\d+);(\d+)H$")
+
+
+class FakeTerminal:
+    """Runs a command on a pty of ``size`` (columns, rows) cells of ``cell`` pixels."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        folder: Path,
+        reply: bytes,
+        size: tuple[int, int] = (80, 24),
+        cell: tuple[int, int] = (10, 20),
+        environment: Mapping[str, str] | None = None,
+        sync: bool = True,
+    ) -> None:
+        self.size = size
+        self._reply = reply
+        self._sync = sync
+        self._cell = cell
+        self._master, slave = pty.openpty()
+        self.resize(*size, notify=False)
+        variables = {
+            **{k: v for k, v in os.environ.items() if k not in {"TMUX", "COLUMNS", "LINES"}},
+            "TERM": "xterm-256color", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8",
+            "COLORTERM": "truecolor", **(environment or {}),
+        }  # fmt: skip
+        self._chunks: list[tuple[float, bytes]] = []
+        self._lock = threading.Lock()
+        self.started = time.monotonic()
+        self.process = subprocess.Popen(
+            command, cwd=folder, env=variables, stdin=slave, stdout=slave, stderr=slave,
+            start_new_session=True,
+        )  # fmt: skip
+        os.close(slave)
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def arena(cls, folder: Path, *options: str, **values: object) -> Self:
+        """Run ``furnclip arena`` in a project."""
+        command = [sys.executable, "-m", "furnclip", "arena", *options]
+        return cls(command, folder=folder, **values)  # type: ignore[arg-type]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self._thread.join()
+        os.close(self._master)
+
+    @property
+    def data(self) -> bytes:
+        """Every byte the program wrote so far."""
+        with self._lock:
+            return b"".join(chunk for _, chunk in self._chunks)
+
+    def chunks(self) -> list[tuple[float, bytes]]:
+        """Return (monotonic time, bytes) of every read."""
+        with self._lock:
+            return list(self._chunks)
+
+    def type(self, keys: str) -> None:
+        os.write(self._master, keys.encode())
+
+    def resize(self, columns: int, rows: int, *, notify: bool = True) -> None:
+        self.size = (columns, rows)
+        packed = struct.pack("4H", rows, columns, columns * self._cell[0], rows * self._cell[1])
+        fcntl.ioctl(self._master, termios.TIOCSWINSZ, packed)
+        if notify:
+            os.killpg(self.process.pid, signal.SIGWINCH)
+
+    def wait_for(self, condition: Callable[[], bool], seconds: float = 60) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > deadline or (self.process.poll() is not None and not condition()):
+                raise AssertionError("\n".join(self.screen()))
+            time.sleep(0.05)
+
+    def settle(self, quiet: float = 0.3) -> None:
+        """Wait until nothing was written for a while."""
+        while True:
+            chunks = self.chunks()
+            if chunks and time.monotonic() - chunks[-1][0] > quiet:
+                return
+            time.sleep(0.02)
+
+    def screen(self, data: bytes | None = None) -> list[str]:
+        """Return the text on screen, graphics cut out."""
+        screen = pyte.Screen(*self.size)
+        stream = pyte.ByteStream(screen)
+        text = KITTY.sub(b"", SIXEL.sub(b"", self.data if data is None else data))
+        stream.feed(_PRIVATE.sub(b"", text))
+        return list(screen.display)
+
+    def sixels(self, data: bytes | None = None) -> list[tuple[int, int, bytes]]:
+        """Return (column, row, sixel) of every picture, in the order drawn; 0-based cells."""
+        stream = self.data if data is None else data
+        found = []
+        for match in SIXEL.finditer(stream):
+            place = _POSITION.search(stream[: match.start()][-16:])
+            assert place is not None, "a sixel without a position"
+            found.append((int(place[2]) - 1, int(place[1]) - 1, match[0]))
+        return found
+
+    def _read(self) -> None:
+        unanswered = True
+        while True:
+            try:
+                data = os.read(self._master, 65536)
+            except OSError:
+                return
+            if not data:
+                return
+            with self._lock:
+                self._chunks.append((time.monotonic(), data))
+            if unanswered and QUERY in self.data:
+                unanswered = False
+                os.write(self._master, self._reply)
+            if _SYNC_QUERY in data and self._sync:
+                os.write(self._master, b"\x1b[?2026;2$y")
