@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -156,6 +157,25 @@ def test_identity_sees_every_change(tiny: Path, tmp_path: Path, what: str) -> No
         assert old in path.read_text("utf-8")
         path.write_text(path.read_text("utf-8").replace(old, new), "utf-8")
     assert model_sha(copy) != before
+
+
+def test_large_weights_are_hashed_again_only_when_they_changed(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("furnclip.model_files._LARGE", 1000)
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny, copy)
+    weights = copy / "model.safetensors"
+    assert model_sha(copy) == model_sha(tiny)
+    os.utime(weights, ns=(1, 1))  # a touched file is hashed, and found equal
+    assert model_sha(copy) == model_sha(tiny)
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    os.utime(weights, ns=(1, 1))  # a changed file that keeps size and time is taken as noted
+    assert model_sha(copy) == model_sha(tiny)
+    os.utime(weights)
+    assert model_sha(copy) != model_sha(tiny)
 
 
 def test_identity_imports_no_torch(tiny: Path) -> None:

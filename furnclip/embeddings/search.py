@@ -146,15 +146,20 @@ def _hit(master: MasterVectors, rank: int, row: int, score: float) -> Hit:
 def load_query_encoder(
     info: ModelInfo, *, device: str = "auto", label: str = "model"
 ) -> QueryEncoder:
-    """Load the model that made the vectors of ``info``.
+    """Load the model that made the vectors of ``info``, in numpy where that is possible.
 
     Raises ``DataError`` when it is gone, or is no longer the model that made them.
     """
+    from furnclip import query_encoder
+    from furnclip.model_files import locate, model_sha
+
+    check_identity(model_sha(info.spec), info, label=label)
+    light = query_encoder.QueryEncoder.open(locate(info.spec))
+    if light is not None:
+        return light
     from furnclip.encoder import Encoder
 
-    encoder = Encoder.load(info.spec, device=device, precision="fp32")
-    check_identity(encoder.sha, info, label=label)
-    return encoder
+    return Encoder.load(info.spec, device=device, precision="fp32")
 
 
 def check_identity(sha: str, info: ModelInfo, *, label: str) -> None:
