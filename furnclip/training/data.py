@@ -53,7 +53,7 @@ class PairTable:
 def read_pairs(split_dir: Path, processor: CLIPProcessor, *, max_length: int) -> PairTable:
     """Index a split's shards and tokenise its captions; raises ``DataError`` when it is empty.
 
-    Tokens are kept, not texts: 10,000 captions take 0.4 s to tokenise once and 1 MB to hold.
+    Tokens are kept, not texts: 10,000 captions take 0.8 s to tokenise once and 1 MB to hold.
     A sample without a JSON (img2dataset's) is a product of its own.
     """
     import torch
@@ -87,12 +87,11 @@ def tokenised(
     import torch
 
     tokenizer: Any = processor.tokenizer
-    encoded = tokenizer(list(texts), truncation=True, max_length=max_length)["input_ids"]
-    lengths = torch.tensor([len(tokens) for tokens in encoded])
-    ids = torch.full((len(encoded), int(lengths.max())), tokenizer.pad_token_id, dtype=torch.int32)
-    for row, tokens in enumerate(encoded):
-        ids[row, : len(tokens)] = torch.tensor(tokens, dtype=torch.int32)
-    return ids, lengths
+    encoded = tokenizer(
+        list(texts), truncation=True, max_length=max_length, padding=True, return_tensors="np"
+    )
+    ids = torch.from_numpy(encoded["input_ids"].astype(np.int32))
+    return ids, torch.from_numpy(encoded["attention_mask"].sum(axis=1))
 
 
 def trimmed(ids: Tensor, lengths: Tensor) -> Tensor:

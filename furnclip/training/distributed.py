@@ -97,7 +97,7 @@ class World:
             parameter.grad = flat[start : start + parameter.numel()].view_as(parameter)
             start += parameter.numel()
 
-    def any(self, flag: bool) -> bool:  # noqa: FBT001  a predicate of one value
+    def any(self, *, flag: bool) -> bool:
         """Tell whether the flag is set on any rank."""
         if self.size == 1:
             return flag
@@ -141,7 +141,7 @@ class World:
             yield
         except torch.OutOfMemoryError as error:
             mine = error
-        if self.any(mine is not None):
+        if self.any(flag=mine is not None):
             raise mine or torch.OutOfMemoryError("another rank ran out of memory")
 
     def close(self) -> None:

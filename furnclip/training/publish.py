@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,13 +82,29 @@ def write_model(
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     plain: Any = clip
-    plain.save_pretrained(temporary)
+    with _no_bar():
+        plain.save_pretrained(temporary)
     saver: Any = processor
     saver.save_pretrained(temporary)
     write_text_atomic(temporary / "furnclip.json", json.dumps(dict(facts), indent=1, default=str))
     write_text_atomic(temporary / "README.md", card)
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)
+
+
+@contextmanager
+def _no_bar() -> Iterator[None]:
+    """Keep transformers from drawing its own progress bar over ours."""
+    from transformers.utils import logging as transformers_logging
+
+    logging: Any = transformers_logging
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 @dataclass(frozen=True)

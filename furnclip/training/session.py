@@ -100,7 +100,7 @@ class Session:
                     task.advance(batch)
                     task.note(_note(row, position, settings.epochs))
                     # A signal is obeyed between two steps, by all ranks at the same one.
-                    if self.world.any(stop.asked):
+                    if self.world.any(flag=stop.asked):
                         self._save(position)
                         raise Interrupted("stopped")
                     if position.step % settings.checkpoint_steps == 0:
