@@ -120,6 +120,7 @@ class BatchServer:
         self.scripts: list[list[Script]] = []
         self.answer: Callable[[Json], Json] = self.clean
         self.keep_metadata = True
+        self.open_chat = False
         self.lock = threading.RLock()
         self.url = ""
 
@@ -154,7 +155,8 @@ class BatchServer:
     def handle(self, method: str, path: str, headers: Message, content: bytes) -> tuple[int, Any]:
         """Return the status and the body (bytes or JSON) of one request."""
         with self.lock:
-            if headers.get("authorization") != f"Bearer {KEY}":
+            chat = path.endswith("/chat/completions") and self.open_chat
+            if not chat and headers.get("authorization") != f"Bearer {KEY}":
                 return 401, {"error": {"message": f"Incorrect API key: {headers['authorization']}"}}
             return self._route(method, path, headers, content)
 
