@@ -23,10 +23,11 @@ from furnclip.preparing.output import (
     write_lists,
     write_sizes,
 )
-from furnclip.preparing.pictures import WORK, PictureStore, make_pictures, recipe_of, stamp
+from furnclip.preparing.pictures import WORK, PictureStore, Recipe, stamp
 from furnclip.preparing.plan import Plan, PlannedShard, drop_unusable, shard_capacity
 from furnclip.preparing.rows import Catalogue, Columns, read_catalogue
 from furnclip.preparing.splits import MINI
+from furnclip.preparing.workers import make_pictures
 from furnclip.progress import SILENT, Progress
 from furnclip.shards import MANIFEST, index_shard, list_shards, read_manifest
 
@@ -141,17 +142,19 @@ def _write(
     templates: list[Template],
     progress: Progress,
 ) -> DatasetResult:
-    recipe = recipe_of(settings)
+    recipe = Recipe.of(settings)
     stamps = {sample.source: stamp(root, sample.source) for sample in catalogue.samples}
     store = PictureStore(out, {})
-    store.recover(recipe)
+    store.recover(recipe.name)
     todo = [
         (source, found) for source, found in stamps.items()
         if source not in store.known
         or found != (store.known[source].file_size, store.known[source].mtime_ns)
     ]  # fmt: skip
     with progress.task("Images", total=len(todo), unit="images") as task:
-        make_pictures(store, todo, root=root, settings=settings, advance=task.advance)
+        make_pictures(
+            store, todo, root=root, recipe=recipe, workers=settings.workers, advance=task.advance
+        )
     plan = Plan()
     usable = {sample.key for sample in drop_unusable(catalogue.samples, store.known, plan)}
     size = shard_capacity(settings)

@@ -18,7 +18,7 @@ from furnclip.config import PrepSettings
 from furnclip.errors import DataError, Interrupted
 from furnclip.files import write_text_atomic
 from furnclip.preparing.captions import Template
-from furnclip.preparing.pictures import WORK, PictureStore, make_picture, stamp
+from furnclip.preparing.pictures import WORK, PictureStore, Recipe, make_picture, stamp
 from furnclip.preparing.plan import PlannedShard, Twin
 from furnclip.preparing.rows import Sample, sample_json
 from furnclip.preparing.splits import MINI
@@ -101,7 +101,7 @@ class ShardWriter:
             return jpeg
         expected = self.store.known[sample.source]
         file_stamp = stamp(self.root, sample.source)
-        again, jpeg = make_picture(self.root, sample.source, file_stamp, self.settings)
+        again, jpeg = make_picture(self.root, sample.source, file_stamp, Recipe.of(self.settings))
         if again.crc != expected.crc:
             raise DataError(
                 f"{self.root / sample.source} changed while it was being sharded",

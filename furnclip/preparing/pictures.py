@@ -11,42 +11,53 @@ import json
 import logging
 import os
 import zlib
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import fields, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass, fields, replace
 from hashlib import blake2b, sha256
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
-from furnclip.config import PrepSettings
 from furnclip.errors import DataError, ImageError
 from furnclip.images import encode_jpeg, fitted_size, load_letterboxed, resolve_image
 from furnclip.preparing.tar import write_tar
 from furnclip.shards import ShardReader
 from furnclip.state.preparing import Picture
 
+if TYPE_CHECKING:
+    from furnclip.config import PrepSettings
+
 WORK = ".work"
 _RECIPE_VERSION = 1
-_PICTURES_PER_TAR = 256
 _THUMBNAIL = 8
 # Brightness must rise by more than this (of 255) to count: JPEG noise on white paper does not.
 _DHASH_STEP = 2
-_T = TypeVar("_T")
-_R = TypeVar("_R")
 _logger = logging.getLogger(__name__)
 
 
-def recipe_of(settings: PrepSettings) -> str:
-    """Return a hash of every setting that decides how a picture comes out."""
-    names = (
-        "image_size", "jpeg_quality", "max_pixels", "max_aspect", "allow_truncated", "strict",
-    )  # fmt: skip
-    values = [_RECIPE_VERSION, *(getattr(settings, name) for name in names)]
-    return blake2b(json.dumps(values).encode(), digest_size=8).hexdigest()
+@dataclass(frozen=True)
+class Recipe:
+    """Every setting that decides how a picture comes out."""
+
+    image_size: int
+    jpeg_quality: int
+    max_pixels: int
+    max_aspect: float
+    allow_truncated: bool
+    strict: bool
+
+    @classmethod
+    def of(cls, settings: PrepSettings) -> Recipe:
+        """Pick them from the settings."""
+        return cls(**{entry.name: getattr(settings, entry.name) for entry in fields(cls)})
+
+    @property
+    def name(self) -> str:
+        """A hash, to tell pictures made otherwise."""
+        values = json.dumps([_RECIPE_VERSION, *astuple(self)])
+        return blake2b(values.encode(), digest_size=8).hexdigest()
 
 
 def stamp(root: Path, source: str) -> tuple[int, int]:
@@ -59,23 +70,23 @@ def stamp(root: Path, source: str) -> tuple[int, int]:
 
 
 def make_picture(
-    root: Path, source: str, file_stamp: tuple[int, int], settings: PrepSettings
+    root: Path, source: str, file_stamp: tuple[int, int], recipe: Recipe
 ) -> tuple[Picture, bytes]:
     """Read one image file; a file that cannot be used gives a reason and no JPEG."""
-    blank = Picture(source, *file_stamp, recipe=recipe_of(settings))
+    blank = Picture(source, *file_stamp, recipe=recipe.name)
     try:
         loaded = load_letterboxed(
             resolve_image(root, source),
-            settings.image_size,
-            max_pixels=settings.max_pixels,
-            max_aspect=settings.max_aspect,
-            allow_truncated=settings.allow_truncated,
-            strict=settings.strict,
+            recipe.image_size,
+            max_pixels=recipe.max_pixels,
+            max_aspect=recipe.max_aspect,
+            allow_truncated=recipe.allow_truncated,
+            strict=recipe.strict,
         )
     except ImageError as error:
         return replace(blank, reason=error.reason, message=error.message), b""
     square = loaded.image
-    jpeg = encode_jpeg(square, quality=settings.jpeg_quality)
+    jpeg = encode_jpeg(square, quality=recipe.jpeg_quality)
     dhash, thumbnail = _look(square, (loaded.width, loaded.height))
     picture = replace(
         blank,
@@ -164,54 +175,6 @@ class PictureStore:
         except OSError:
             return None
         return content if zlib.crc32(content) == picture.crc else None
-
-
-def make_pictures(
-    store: PictureStore,
-    todo: Sequence[tuple[str, tuple[int, int]]],
-    *,
-    root: Path,
-    settings: PrepSettings,
-    advance: Callable[[], None],
-) -> None:
-    """Read the files of ``todo`` (source and stamp) with threads; Pillow releases the lock.
-
-    What is finished when an exception such as Ctrl-C arrives is kept in the store.
-    """
-    workers = settings.workers or len(os.sched_getaffinity(0))
-    batch: list[tuple[Picture, bytes]] = []
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            for made in _in_order(
-                pool,
-                lambda task: make_picture(root, task[0], task[1], settings),
-                todo,
-                ahead=4 * workers,
-            ):
-                batch.append(made)
-                advance()
-                if len(batch) == _PICTURES_PER_TAR:
-                    full, batch = batch, []
-                    store.add(full)
-        finally:
-            store.add(batch)
-
-
-def _in_order(
-    pool: ThreadPoolExecutor, work: Callable[[_T], _R], items: Iterable[_T], *, ahead: int
-) -> Iterator[_R]:
-    """Map with threads, in order, with at most ``ahead`` results waiting."""
-    waiting: deque[Future[_R]] = deque()
-    try:
-        for item in items:
-            waiting.append(pool.submit(work, item))
-            if len(waiting) >= ahead:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        for future in waiting:
-            future.cancel()
 
 
 def _as_json(picture: Picture) -> bytes:

@@ -35,10 +35,11 @@ from furnclip.preparing.output import (
     write_rejects,
     write_sizes,
 )
-from furnclip.preparing.pictures import WORK, PictureStore, make_pictures, recipe_of, stamp
+from furnclip.preparing.pictures import WORK, PictureStore, Recipe, stamp
 from furnclip.preparing.plan import Plan, make_plan, scheme_of
 from furnclip.preparing.rows import Catalogue, Columns, read_csv, words
 from furnclip.preparing.splits import MINI, SPLITS
+from furnclip.preparing.workers import make_pictures
 from furnclip.progress import SILENT, Progress
 from furnclip.shards import MANIFEST
 from furnclip.state.preparing import ShardMemory, read_memory, write_memory
@@ -132,6 +133,7 @@ def shard_catalogue(
         inputs = _read_inputs(csv, columns, image_root, settings)
         if not retry_rejects and _is_unchanged(out, memory, inputs.fingerprint):
             _logger.info("nothing changed since %s was written", out)
+            shutil.rmtree(out / WORK, ignore_errors=True)
             return _from_memory(memory.result, out, time.monotonic() - start)
         run = _Run(csv, image_root, out, settings, templates, inputs, memory)
         store, decoded = run.read_pictures(progress, retry_rejects=retry_rejects)
@@ -158,14 +160,14 @@ class _Run:
 
     def read_pictures(self, progress: Progress, *, retry_rejects: bool) -> tuple[PictureStore, int]:
         """Read every image that is new, changed or lost; returns where they are and how many."""
-        recipe = recipe_of(self.settings)
+        recipe = Recipe.of(self.settings)
         store = PictureStore(self.out, self.memory.pictures)
-        store.recover(recipe)
+        store.recover(recipe.name)
         intact = {name for name, r in self.memory.shards.items() if is_intact(self.out, r)}
         store.drop(
             [
                 source for source, picture in store.known.items()
-                if picture.recipe != recipe
+                if picture.recipe != recipe.name
                 or self.inputs.stamps.get(source) != (picture.file_size, picture.mtime_ns)
                 or (picture.file in self.memory.shards and picture.file not in intact)
                 or (retry_rejects and picture.reason)
@@ -173,7 +175,14 @@ class _Run:
         )  # fmt: skip
         todo = [(s, stamp) for s, stamp in self.inputs.stamps.items() if s not in store.known]
         with progress.task("Images", total=len(todo), unit="images") as task:
-            make_pictures(store, todo, root=self.root, settings=self.settings, advance=task.advance)
+            make_pictures(
+                store,
+                todo,
+                root=self.root,
+                recipe=recipe,
+                workers=self.settings.workers,
+                advance=task.advance,
+            )
         return store, len(todo)
 
     def write(

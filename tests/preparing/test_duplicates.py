@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from furnclip.preparing.duplicates import components, similar_pictures
-from furnclip.preparing.pictures import make_picture, stamp
+from furnclip.preparing.pictures import Recipe, make_picture, stamp
 from furnclip.preparing.verify import verify_shards
 from furnclip.state.preparing import Picture, near_pairs
 from tests.preparing.catalogues import SMALL, Project, picture, row
@@ -52,7 +52,7 @@ def test_flat_pictures_in_great_number_stay_cheap() -> None:
 
 def _picture(root: Path, name: str, image: Image.Image, *, quality: int = 90) -> Picture:
     image.save(root / name, quality=quality)
-    return make_picture(root, name, stamp(root, name), SMALL)[0]
+    return make_picture(root, name, stamp(root, name), Recipe.of(SMALL))[0]
 
 
 def test_recompressed_and_resized_copies_are_near_and_another_colour_is_not(
