@@ -59,7 +59,9 @@ def harvest(
             import_file(store, batch.batch_id, path, max_attempts=max_attempts)
     rest = list(_rest(store, batch, remote))
     import_answers(store, batch.batch_id, rest, max_attempts=max_attempts)
-    prices = model_profile(batch.model).per_token(batch=batch.backend == "openai")
+    prices = model_profile(batch.model, backend=batch.backend).per_token(
+        batch=batch.backend == "openai"
+    )
     finish_batch(store, batch.batch_id, prices=prices)
 
 

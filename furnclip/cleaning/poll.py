@@ -6,7 +6,15 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from furnclip.cleaning.backends import TERMINAL, Backend, NotFoundError, RemoteBatch
+from furnclip.cleaning.backends import (
+    TERMINAL,
+    Backend,
+    CapacityError,
+    NotFoundError,
+    RemoteBatch,
+    UnknownOutcomeError,
+    UnreachableError,
+)
 from furnclip.cleaning.harvest import harvest
 from furnclip.cleaning.locking import exclusive
 from furnclip.cleaning.parts import PartLimits, PartWriter, again, read_lines
@@ -30,6 +38,8 @@ from furnclip.state.cleaning_parts import (
 _LOG = logging.getLogger(__name__)
 
 _POLLS_AT_ONCE = 8
+_MOST_TROUBLES = 10
+"""Polls in a row that may fail before waiting is given up."""
 BackendOf = Callable[[BatchRow], Backend]
 
 
@@ -139,20 +149,28 @@ def wait_for_run(
     Transient server trouble is waited out; a refused key or request is raised.
     """
     end = None if timeout is None else clock() + timeout
+    troubles = 0
     try:
         while True:
-            collect(store, run, backend_of, settings, progress=progress)
-            send(store, run, backend, settings, submission)
+            try:
+                collect(store, run, backend_of, settings, progress=progress)
+                send(store, run, backend, settings, submission)
+                troubles = 0
+            except (UnknownOutcomeError, UnreachableError, CapacityError) as error:
+                troubles += 1
+                if troubles == _MOST_TROUBLES:
+                    raise
+                _LOG.warning("%s; trying again", error)
             counts = run_counts(store, run.run)
             batches = tuple(list_batches(store, run=run.run))
-            stuck = all(b.harvested or b.status == "orphaned" for b in batches)
+            stuck = not troubles and all(b.harvested or b.status == "orphaned" for b in batches)
             waiting_room = bool(counts.pending) and _unsent(store, run)
             if counts.pending == 0 or (stuck and not waiting_room):
                 finished = counts.pending == 0
                 return WaitResult(run.run, finished, counts, batches)
             if end is not None and clock() >= end:
                 return WaitResult(run.run, finished=False, counts=counts, batches=batches)
-            if not _local(batches):
+            if troubles or not _local(batches):
                 submission.sleep(settings.poll_seconds)
     except KeyboardInterrupt:
         raise Interrupted(
@@ -180,7 +198,7 @@ def _rebuild(store: StateStore, run: RunRow, settings: CleaningSettings) -> None
         settings.max_requests_per_part, settings.max_part_bytes, settings.max_enqueued_tokens
     )
     number = next_part_number(store, run.run)
-    profile = model_profile(run.model)
+    profile = model_profile(run.model, backend=run.backend)
     writer = PartWriter(run.folder, run.run, profile, run.backend, limits, number)
     with writer:
         for (_, line, factor, tokens_in, tokens_out), request in zip(places, requests, strict=True):

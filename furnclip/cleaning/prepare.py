@@ -134,7 +134,9 @@ def prepare(
 def _question(settings: CleaningSettings) -> Question:
     rules = settings.backend == "rules"
     return Question(
-        profile=model_profile("furnclip-rules" if rules else settings.model),
+        profile=model_profile(
+            "furnclip-rules" if rules else settings.model, backend=settings.backend
+        ),
         image_size=_RULES_IMAGE_SIZE if rules else settings.image_size,
         jpeg_quality=settings.jpeg_quality,
         max_completion_tokens=settings.max_completion_tokens,

@@ -80,6 +80,10 @@ _PROFILES = {
 }  # fmt: skip
 
 
-def model_profile(name: str) -> ModelProfile:
-    """Return the profile of a model; an unknown one has no prices and counts images like nano."""
-    return _PROFILES.get(name) or ModelProfile(name, None, None, None, 2.46)
+def model_profile(name: str, *, backend: str = "openai") -> ModelProfile:
+    """Return the profile of a model; an unknown one has no prices and counts images like nano.
+
+    A chat server of one's own has its own prices and need not know the vendor's parameters.
+    """
+    plain = ModelProfile(name, None, None, None, 2.46)
+    return plain if backend == "endpoint" else _PROFILES.get(name, plain)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from furnclip.cleaning.profiles import model_profile
-from furnclip.errors import ConfigError, DataError, RemoteError, UsageError
+from furnclip.errors import ConfigError, DataError, Interrupted, RemoteError, UsageError
 from furnclip.progress import SILENT, Progress
 from furnclip.state.cleaning import RunCounts, RunRow, find_run, latest_run, list_runs, run_counts
 from furnclip.state.cleaning_parts import BatchRow, list_batches, parts_of_run, update_batch
@@ -51,6 +52,15 @@ class StatusResult:
     stale: str | None = None
 
 
+@contextmanager
+def _stoppable(kept: str, go_on: str) -> Iterator[None]:
+    """Turn Ctrl-C into a message that says what is kept and the command that goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(f"stopped; {kept}", hint=f"go on with: {go_on}") from None
+
+
 @dataclass(frozen=True)
 class Cleaner:
     """Cleans catalogues on one state file.
@@ -79,11 +89,19 @@ class Cleaner:
         """Turn a CSV and its photos into request parts."""
         from furnclip.cleaning.prepare import prepare
 
-        return prepare(
-            self.store, csv, image_root, settings=self.settings, batches_dir=self.batches_dir,
-            limit=limit, dry_run=dry_run, incremental=incremental, folder=folder,
-            progress=progress,
-        )  # fmt: skip
+        with _stoppable("nothing was recorded", "run the same command again"):
+            return prepare(
+                self.store,
+                csv,
+                image_root,
+                settings=self.settings,
+                batches_dir=self.batches_dir,
+                limit=limit,
+                dry_run=dry_run,
+                incremental=incremental,
+                folder=folder,
+                progress=progress,
+            )
 
     def estimate(self, run: RunRow) -> float | None:
         """Return what submitting the rest of a run is estimated at, in dollars."""
@@ -98,9 +116,10 @@ class Cleaner:
         backend = self.backend(run.backend, self.settings.base_url or run.base_url)
         if run.backend == "openai":
             self._check_model(run, backend)
-        sent = send(self.store, run, backend, self.settings, self.submission())
-        if run.backend != "openai":
-            collect(self.store, run, self.backend_of(), self.settings, progress=progress)
+        with _stoppable("what was sent and answered is kept", "furnclip clean upload"):
+            sent = send(self.store, run, backend, self.settings, self.submission())
+            if run.backend != "openai":
+                collect(self.store, run, self.backend_of(), self.settings, progress=progress)
         return UploadResult(
             run=run.run,
             submitted=sent.batches,

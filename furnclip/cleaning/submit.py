@@ -13,7 +13,7 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from furnclip.cleaning.backends import (
     Backend,
@@ -196,11 +196,8 @@ def _reconcile(
             _LOG.info("adopting batch %s for part %s", batch.batch_id, part.part)
             return _record(store, backend, part, attempt.attempt, batch)
         _refuse_to_guess(batches, part)
-        age = (datetime.now(UTC) - attempt.started_at).total_seconds()
         if listing == 0:
-            submission.sleep(
-                max(0.0, min(submission.grace_seconds, 2 * submission.grace_seconds - age))
-            )
+            submission.sleep(submission.grace_seconds)
     end_attempt(store, attempt.attempt, "absent", part_state="uploaded")
     return None
 

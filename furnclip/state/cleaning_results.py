@@ -128,12 +128,17 @@ def finish_batch(
 
 
 def requeue_failed(store: StateStore, run: str) -> int:
-    """Give every failed request of a run new attempts; returns how many."""
+    """Give a run's failed requests, and those of orphaned parts, new attempts; returns how many."""
     with store.transaction() as connection:
         found = connection.execute(
-            "UPDATE cleaning_request SET state = 'requeue', attempts = 0 WHERE state = 'failed' "
-            "AND request_key IN (SELECT request_key FROM cleaning_source_row WHERE run = ?) "
-            "RETURNING request_key",
+            """
+            UPDATE cleaning_request SET state = 'requeue', attempts = 0
+            WHERE request_key IN (SELECT request_key FROM cleaning_source_row WHERE run = ?)
+              AND (state = 'failed' OR state = 'open' AND request_key IN (
+                  SELECT l.request_key FROM cleaning_part_request l
+                  JOIN cleaning_part p USING (part) WHERE p.state = 'orphaned'))
+            RETURNING request_key
+            """,
             [run],
         ).fetchall()
         record_event(connection, "clean", "retry", subject=run, detail={"requests": len(found)})

@@ -3,6 +3,7 @@
 It keeps count of what costs money: batches created and requests executed.
 """
 
+import itertools
 import json
 import re
 import threading
@@ -121,6 +122,7 @@ class BatchServer:
         self.answer: Callable[[Json], Json] = self.clean
         self.keep_metadata = True
         self.open_chat = False
+        self._numbers = itertools.count(1)
         self.lock = threading.RLock()
         self.url = ""
 
@@ -144,7 +146,7 @@ class BatchServer:
 
     def create(self, body: Json) -> ServerBatch:
         batch = ServerBatch(
-            self, f"batch_{len(self.batches) + 1}", body["input_file_id"],
+            self, f"batch_{next(self._numbers)}", body["input_file_id"],
             body.get("metadata") if self.keep_metadata else None, time.time(),
         )  # fmt: skip
         batch.script = self.scripts.pop(0) if self.scripts else [complete]

@@ -5,6 +5,7 @@ Each test checks what counts: every row accounted for, batches created, requests
 
 import csv
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -482,3 +483,46 @@ def test_key_is_nowhere_on_disk(
         path for path in tmp_path.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()
     ]
     assert found == []
+
+
+def test_server_trouble_while_waiting_is_waited_out(
+    make_cleaner: MakeCleaner, server: BatchServer, catalogue: Path, tmp_path: Path
+) -> None:
+    cleaner = prepared(make_cleaner(), catalogue)
+    cleaner.upload(cleaner.run())
+    # three calls: the SDK itself tries a GET three times
+    server.faults.append(Fault("GET", "/v1/batches/batch_1", times=3, status=503))
+    assert statuses(finish(cleaner, tmp_path)) == {"ok": ROWS}
+
+
+def test_orphaned_rows_are_asked_again_only_when_told_to(
+    make_cleaner: MakeCleaner, server: BatchServer, catalogue: Path, tmp_path: Path
+) -> None:
+    cleaner = prepared(make_cleaner(), catalogue)
+    cleaner.upload(cleaner.run())
+    server.batches.clear()
+    assert not cleaner.wait(cleaner.run()).finished
+    assert cleaner.retry(cleaner.run()) == ROWS
+    assert statuses(finish(cleaner, tmp_path)) == {"ok": ROWS}
+    assert len(server.batches) == 1
+
+
+def test_window_lets_one_part_in_at_a_time(
+    make_cleaner: MakeCleaner, server: BatchServer, catalogue: Path, tmp_path: Path
+) -> None:
+    cleaner = make_cleaner(max_requests_per_part=2, max_enqueued_tokens=2500)
+    assert prepared(cleaner, catalogue).estimate(cleaner.run()) is not None
+    result = cleaner.upload(cleaner.run())
+    assert (len(result.submitted), result.waiting) == (1, 2)
+    assert statuses(finish(cleaner, tmp_path)) == {"ok": ROWS}
+    assert (len(server.batches), paid(server)) == (3, ROWS)
+
+
+def test_two_cleaners_on_one_run_submit_it_once(
+    make_cleaner: MakeCleaner, server: BatchServer, catalogue: Path, tmp_path: Path
+) -> None:
+    cleaner = prepared(make_cleaner(), catalogue)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: cleaner.upload(cleaner.run()), range(2)))
+    assert statuses(finish(cleaner, tmp_path)) == {"ok": ROWS}
+    assert (len(server.batches), paid(server)) == (1, ROWS)
