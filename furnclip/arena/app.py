@@ -28,11 +28,14 @@ from furnclip.terminal.probe import Replies
 
 if TYPE_CHECKING:
     from furnclip.arena.deck import Comparison
-    from furnclip.arena.session import ArenaOptions, ArenaSession
+    from furnclip.arena.options import ArenaOptions
+    from furnclip.arena.session import ArenaSession
     from furnclip.arena.statistics import ArenaStatistics
     from furnclip.arena.widgets import Picture
 
 _PREFETCH = 2
+_QUESTION = "which row answers the query better?"
+_LOADING = "still loading"
 _VOTES = {"a": "A", "b": "B", "t": "tie", "x": "bad", "n": "skip"}
 _SAID = {
     "A": "A is better: noted. u takes it back",
@@ -75,6 +78,7 @@ class ArenaApp(App[None]):
         self._gallery: Gallery | None = None
         self._repainted: set[Picture] = set()
         self._complete_at: float | None = None
+        self._told_to_wait = False
 
     # The methods of the API document
 
@@ -102,9 +106,7 @@ class ArenaApp(App[None]):
         for picture, key in self._keys(comparison):
             self._gallery.show(picture, key)
         self._note_completion()
-        for coming in self.session.ahead(_PREFETCH):
-            self._gallery.prefetch(key for _, key in self._keys(coming) if key is not None)
-        self.call_after_refresh(self._draw_without_frame)
+        self.call_after_refresh(self._after_frame)
 
     def handle_keypress(self, key: str) -> None:
         """Do what a key means, as if it had been typed: a b t x n vote, u undoes, q ends."""
@@ -139,7 +141,8 @@ class ArenaApp(App[None]):
         details: Circumstances = {}
         if self.is_running:
             if self._complete_at is None or self.screen is not self.board:
-                self._say("still loading")
+                self._say(_LOADING)
+                self._told_to_wait = True
                 return
             seconds = time.monotonic() - self._complete_at
             if seconds < self.dwell_seconds:
@@ -206,7 +209,7 @@ class ArenaApp(App[None]):
         self._open_gallery()
         self.board.lay_out(session.k, self._terminal.cell)
         hint = self._terminal.hint
-        self._say(f"sharper pictures: {hint}" if hint else "which row answers the query better?")
+        self._say(f"sharper pictures: {hint}" if hint else _QUESTION)
         self.next_query()
 
     def _open_session(self) -> ArenaSession:
@@ -217,7 +220,7 @@ class ArenaApp(App[None]):
 
     def _resolved_options(self) -> ArenaOptions:
         if self._options is None:
-            from furnclip.arena.session import options_from
+            from furnclip.arena.options import options_from
             from furnclip.config import load_settings
 
             self._options = options_from(load_settings())
@@ -270,6 +273,14 @@ class ArenaApp(App[None]):
         if isinstance(self._driver, FrameDriver):
             self._driver.draw(self.take_pictures())
 
+    def _after_frame(self) -> None:
+        """Draw what is left, then encode ahead: not before, to leave the frame the processor."""
+        self._draw_without_frame()
+        if self.session is None or self._gallery is None:
+            return
+        for coming in self.session.ahead(_PREFETCH):
+            self._gallery.prefetch(key for _, key in self._keys(coming) if key is not None)
+
     def _keys(self, comparison: Comparison) -> list[tuple[Picture, PictureKey | None]]:
         pairs = self.board.assignments(comparison)
         return [(slot.picture, self._key(slot.picture, item)) for slot, item in pairs]
@@ -299,6 +310,9 @@ class ArenaApp(App[None]):
             return
         if not any(picture.awaited for picture in self.board.pictures()):
             self._complete_at = time.monotonic()
+            if self._told_to_wait:
+                self._told_to_wait = False
+                self._say(_QUESTION)
 
     def _open_gallery(self) -> None:
         if self._gallery is not None:

@@ -47,8 +47,11 @@ class Board(Screen[None]):
 
     def __init__(self, repainted: Callable[[Picture], None], *, most: int) -> None:
         super().__init__(id="board")
-        self._repainted = repainted
-        self._most = most
+        self._query_slot = Slot(repainted, id="query-slot")
+        self._row_slots = {
+            letter: [Slot(repainted, id=f"{letter}{number}") for number in range(most)]
+            for letter in ("a", "b")
+        }
         self.arrangement: Layout | None = None
 
     def compose(self) -> ComposeResult:
@@ -59,7 +62,7 @@ class Board(Screen[None]):
         with Horizontal(id="body"):
             with Vertical(id="query-panel") as panel:
                 panel.border_title = "query"
-                yield Slot(self._repainted, id="query-slot")
+                yield self._query_slot
             with Vertical(id="rows"):
                 yield from self._row("a")
                 yield Static(id="rule")
@@ -71,8 +74,7 @@ class Board(Screen[None]):
     def _row(self, name: str) -> ComposeResult:
         with Horizontal(id=f"row-{name}", classes="row"):
             yield Static(name.upper(), classes="letter")
-            for number in range(self._most):
-                yield Slot(self._repainted, id=f"{name}{number}")
+            yield from self._row_slots[name]
 
     def on_mount(self) -> None:
         """Say that everything is there."""
@@ -102,9 +104,10 @@ class Board(Screen[None]):
         self._query_slot.fit(layout.query, max(1, height - layout.query[1] - 5))
         line = "\N{BOX DRAWINGS LIGHT HORIZONTAL}" * (width - layout.panel_columns)
         self.query_one("#rule", Static).update(Content(line))
-        for slot in self.query(".row Slot").results(Slot):
-            slot.display = int(str(slot.id)[1:]) < layout.shown
-            slot.fit(layout.thumbnail, layout.caption_rows)
+        for slots in self._row_slots.values():
+            for number, slot in enumerate(slots):
+                slot.display = number < layout.shown
+                slot.fit(layout.thumbnail, layout.caption_rows)
         for name in ("#row-a", "#row-b"):
             self.query_one(name).styles.height = layout.thumbnail[1] + layout.caption_rows
         return layout
@@ -132,19 +135,15 @@ class Board(Screen[None]):
             (self._query_slot, query.row if query.path is None else query.path)
         ]
         for letter, rows in (("a", comparison.row_a), ("b", comparison.row_b)):
-            for number in range(shown):
-                item = rows[number] if number < len(rows) else None
-                pairs.append((self.query_one(f"#{letter}{number}", Slot), item))
+            for number, slot in enumerate(self._row_slots[letter][:shown]):
+                pairs.append((slot, rows[number] if number < len(rows) else None))
         return pairs
 
     def pictures(self) -> list[Picture]:
         """Return every picture that has a place on this screen."""
-        return [slot.picture for slot in self.query(Slot) if slot.display]
+        slots = [self._query_slot, *self._row_slots["a"], *self._row_slots["b"]]
+        return [slot.picture for slot in slots if slot.display]
 
     def status(self, text: str) -> None:
         """Write the line above the keys."""
         self.query_one("#status", Static).update(Content(text), layout=False)
-
-    @property
-    def _query_slot(self) -> Slot:
-        return self.query_one("#query-slot", Slot)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from furnclip.arena.session import options_from, prepare_queries
+from furnclip.arena.options import options_from
 from furnclip.errors import UsageError
 
 if TYPE_CHECKING:
@@ -40,7 +40,10 @@ def play(
             "the arena draws on standard error, which is not a terminal",
             hint="run it without redirecting standard error",
         )
-    prepare_queries(options, announce=announce)
+    if options.queries_file is not None or options.evaluation_dir.is_dir():
+        from furnclip.arena.session import prepare_queries
+
+        prepare_queries(options, announce=announce)
     if terminal.depth == "truecolor" or terminal.name.startswith(("XTerm", "kitty", "ghostty")):
         os.environ.setdefault("TEXTUAL_COLOR_SYSTEM", "truecolor")  # read when Textual is imported
     from furnclip.arena.app import run_arena

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 from rich.color import Color, ColorType
 from rich.color_triplet import ColorTriplet
@@ -11,13 +12,17 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.strip import Strip
 
-from furnclip.terminal.cells import SYMBOLS, Blocks, Colors, ascii_lines, to_256
 from furnclip.terminal.choose import Depth
 from furnclip.terminal.kitty import placeholder_lines
+
+if TYPE_CHECKING:
+    from furnclip.terminal.cells import Blocks, Colors
 
 
 def cell_strips(drawn: Blocks, depth: Depth) -> tuple[Strip, ...]:
     """Return blocks (or an ASCII ramp), a strip a row of cells."""
+    from furnclip.terminal.cells import ascii_lines
+
     if depth == "ascii":
         return tuple(Strip([Segment(line)], len(line)) for line in ascii_lines(drawn))
     fore, back = _colors(drawn.foreground, depth), _colors(drawn.background, depth)
@@ -36,6 +41,8 @@ def placeholder_strips(image_id: int, columns: int, rows: int) -> tuple[Strip, .
 
 
 def _colors(colors: Colors, depth: Depth) -> list[list[Color]]:
+    from furnclip.terminal.cells import to_256
+
     if depth == "256":
         return [[_indexed(i) for i in row] for row in to_256(colors).tolist()]
     return [[_rgb(*rgb) for rgb in row] for row in colors.tolist()]
@@ -43,6 +50,8 @@ def _colors(colors: Colors, depth: Depth) -> list[list[Color]]:
 
 def _segments(symbols: list[int], fore: list[Color], back: list[Color]) -> list[Segment]:
     """Join neighbouring cells that look alike into one segment; a space has no ink."""
+    from furnclip.terminal.cells import SYMBOLS
+
     cells = [
         (SYMBOLS[symbol], ink if symbol else None, paper)
         for symbol, ink, paper in zip(symbols, fore, back, strict=True)

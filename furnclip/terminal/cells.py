@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from furnclip.terminal.choose import Depth
-from furnclip.terminal.fit import fit
 
 # One pattern of every complementary pair: which of upper left, upper right, lower left, lower
 # right are drawn in the foreground.
@@ -46,9 +45,10 @@ def blocks(
 ) -> Blocks:
     """Return the cells that come closest to ``image`` in a box of ``columns`` x ``rows``.
 
-    Cells are taken to be twice as high as wide. A flat cell is a space on its background.
+    Cells are taken to be twice as high as wide; the picture fills whole cells, which may stretch
+    it by half a cell. A flat cell is a space on its background.
     """
-    tall = np.asarray(fit(image, 2 * columns, 4 * rows, background=background), dtype=np.float32)
+    tall = np.asarray(_whole_cells(image, columns, rows, background), dtype=np.float32)
     pixels = tall.reshape(rows, 2, 2, columns, 2, 3).mean(axis=2)
     cells = pixels.transpose(0, 2, 1, 3, 4).reshape(rows, columns, 4, 3)
     weight = _PATTERNS.sum(axis=1)
@@ -64,6 +64,21 @@ def blocks(
     foreground = np.take_along_axis(lit_mean, chosen, axis=2)[:, :, 0]
     behind = np.take_along_axis(unlit_mean, chosen, axis=2)[:, :, 0]
     return Blocks(best, _bytes(foreground), _bytes(behind))
+
+
+def _whole_cells(
+    image: Image.Image, columns: int, rows: int, background: tuple[int, int, int]
+) -> Image.Image:
+    """Scale into the box at 2x4 pixels a cell, aligned to cells."""
+    aspect = image.width / image.height
+    across = min(columns, max(1, round(2 * rows * aspect)))
+    down = min(rows, max(1, round(columns / (2 * aspect))))
+    canvas = Image.new("RGB", (2 * columns, 4 * rows), background)
+    scaled = image.convert("RGB").resize(
+        (2 * across, 4 * down), Image.Resampling.LANCZOS, reducing_gap=3.0
+    )
+    canvas.paste(scaled, ((columns - across) // 2 * 2, (rows - down) // 2 * 4))
+    return canvas
 
 
 def to_256(colors: Colors) -> Colors:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import secrets
 import unicodedata
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from PIL import Image
-
-from furnclip.terminal import cells, kitty, sixel
+from furnclip.terminal import kitty
 from furnclip.terminal.choose import Terminal
-from furnclip.terminal.fit import box_pixels, fit
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 _GAP = 2
 
@@ -75,6 +76,8 @@ def _picture_row(
 ) -> bytes:
     if terminal.graphics == "sixel":
         return _sixel_row(images, width, height, terminal, background)
+    from furnclip.terminal import cells
+
     if terminal.graphics == "kitty":
         blocks = [_kitty_block(image, width, height, terminal, background) for image in images]
     else:
@@ -96,6 +99,9 @@ def _sixel_row(
     background: tuple[int, int, int],
 ) -> bytes:
     """Make room first, with a row to spare, because a sixel on the last row scrolls the screen."""
+    from furnclip.terminal import sixel
+    from furnclip.terminal.fit import box_pixels, fit
+
     pixels = box_pixels(width, height, terminal.cell)
     room = height + 1
     parts = [b"\n" * room, b"\x1b[%dA" % room]
@@ -115,6 +121,8 @@ def _kitty_block(
     background: tuple[int, int, int],
 ) -> list[str]:
     """Ids are random, so that an earlier search further up the screen keeps its pictures."""
+    from furnclip.terminal.fit import box_pixels, fit
+
     data = kitty.png(fit(image, *box_pixels(width, height, terminal.cell), background=background))
     if terminal.tmux:
         image_id = kitty.FIRST_ID + secrets.randbelow(kitty.LAST_ID - kitty.FIRST_ID + 1)

@@ -12,8 +12,10 @@ import base64
 import io
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable
+from typing import TYPE_CHECKING
 
-from PIL import Image
+if TYPE_CHECKING:
+    from PIL import Image
 
 PLACEHOLDER = "\U0010eeee"
 FIRST_ID, LAST_ID = 16, 255
@@ -38,6 +40,8 @@ MAX_ROWS = len(_DIACRITICS)
 
 def png(image: Image.Image, *, colors: int = 128) -> bytes:
     """Encode as PNG with a palette: a quarter of the bytes of true colour, alike to the eye."""
+    from PIL import Image
+
     buffer = io.BytesIO()
     indexed = image.quantize(colors, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     indexed.save(buffer, "PNG", compress_level=9)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from furnclip.arena.session import ArenaOptions
+from furnclip.arena.options import ArenaOptions
 from furnclip.shards import index_shard
 from furnclip.vectors import MASTER, TEXT_COLUMNS, ModelInfo, master_part, write_master
 

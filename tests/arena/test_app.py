@@ -12,8 +12,9 @@ from textual.pilot import Pilot
 from textual.widgets import Static
 
 from furnclip.arena.app import ArenaApp
+from furnclip.arena.options import ArenaOptions
 from furnclip.arena.screens import HelpScreen, ResultsScreen
-from furnclip.arena.session import ArenaOptions, ArenaSession
+from furnclip.arena.session import ArenaSession
 from furnclip.arena.statistics import ArenaStatistics
 from furnclip.state.arena import Vote
 from furnclip.terminal import Terminal
@@ -130,6 +131,7 @@ def test_keys_before_the_pictures_are_there_judge_nothing(
             assert app.session.judged == 0
             arrived.set()
             await ready(pilot, app)
+            assert text_of(app, "#status").startswith("which row")
 
     asyncio.run(run())
 

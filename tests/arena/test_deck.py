@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from furnclip.arena.deck import build_deck
+from furnclip.arena.options import ArenaOptions
 from furnclip.arena.queries import photo_queries, product_queries, query_vectors, text_queries
-from furnclip.arena.session import ArenaOptions, ArenaSession
+from furnclip.arena.session import ArenaSession
 from furnclip.errors import DataError, UsageError
 from furnclip.vectors import MASTER, read_master
 from tests.arena.project import drawing, make_project

@@ -2,8 +2,10 @@
 
 import multiprocessing
 import os
+import random
 import signal
 import threading
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -134,6 +136,50 @@ def test_kill_nine_loses_no_acknowledged_vote(tmp_path: Path) -> None:
     assert sorted(vote.event for vote in grader.votes()) == sorted(saved)
     grader.merge()
     assert len(standing_votes(grader.store)) == 60
+
+
+def _vote_for_ever(folder: Path, acknowledged: Path, seed: int) -> None:
+    grader = _grader(folder)
+    generator = random.Random(seed)
+    with acknowledged.open("a") as file:
+        for n in range(1_000_000):
+            choice = generator.choice(["A", "B", "tie", "bad"])
+            file.write(f"{_save(grader, f'{seed}-{n}', choice)} {choice}\n")
+            file.flush()
+
+
+@pytest.mark.slow
+def test_ten_thousand_votes_of_four_processes_killed_at_random(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    generator = random.Random(5)
+    files: list[Path] = []
+    saved: dict[str, str] = {}
+    while len(saved) < 10_000:
+        round_files = [tmp_path / f"acknowledged-{len(files) + n}" for n in range(4)]
+        files += round_files
+        workers = [
+            context.Process(target=_vote_for_ever, args=(tmp_path, file, len(files) + n))
+            for n, file in enumerate(round_files)
+        ]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join(generator.uniform(3, 6))
+            worker.kill()
+        for worker in workers:
+            worker.join()
+        for file in round_files:
+            lines = file.read_text().split("\n")[:-1] if file.exists() else []
+            saved |= dict(line.split() for line in lines)
+    grader = _grader(tmp_path)
+    votes = {vote.event: vote.choice for vote in grader.votes()}
+    assert len(votes) == len(grader.votes())
+    assert saved.items() <= votes.items()
+    assert len(votes) - len(saved) <= len(files)  # saved, killed before it could be noted
+    (pair,) = grader.compute_statistics().pairs
+    counts = Counter(votes.values())
+    assert (pair.wins, pair.losses) == (counts["B"], counts["A"])
+    assert (pair.ties, pair.both_bad) == (counts["tie"], counts["bad"])
 
 
 def test_vote_waits_in_the_journal_while_the_state_file_is_held(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from furnclip.arena.session import ArenaOptions
+from furnclip.arena.options import ArenaOptions
 from furnclip.terminal.fit import fit
 from furnclip.terminal.kitty import PLACEHOLDER
 from furnclip.vectors import MASTER, read_master
