@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,7 +11,7 @@ from furnclip.cli.common import JsonOption, settings, store
 from furnclip.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from furnclip.config import TrainingSettings
     from furnclip.training.main import TrainingResult
@@ -26,7 +26,8 @@ def train(
     scenario: Annotated[
         str | None,
         typer.Option(
-            help="zero_shot, linear_probe, vision_lora, text_lora, dual_lora or unfrozen_targets."
+            help="zero_shot, linear_probe, vision_lora, text_lora, dual_lora, unfrozen_targets; "
+            "all: one after another, compared."
         ),
     ] = None,
     lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
@@ -82,7 +83,7 @@ def train(
     from furnclip.state.training import find_run
 
     typed: dict[str, object] = {
-        "scenario": scenario,
+        "scenario": None if scenario == "all" else scenario,
         "lr": lr,
         "epochs": epochs,
         "effective_batch_size": effective_batch_size,
@@ -105,30 +106,33 @@ def train(
     }
     chosen = loaded.training
     if resume is not None:
-        if name is not None:
-            raise UsageError("--resume and --name exclude each other", hint="leave out --name")
+        if name is not None or scenario == "all":
+            raise UsageError(
+                "--resume excludes --name and --scenario all", hint="name one run to resume"
+            )
         run = find_run(store(loaded), resume)
         if run is not None and run.status == "finished":
             say(f"{resume} is finished: {run.model_path or 'nothing to train'}")
             return
         given = {"data": data, "base": base, "train_split": "mini_train" if mini else None}
         chosen, where = _as_begun(loaded.paths.runs_dir / resume, chosen, typed | given)
-    from furnclip.training.main import run_training
+    from furnclip.training.main import run_scenarios, run_training
 
-    result = run_training(
-        chosen,
-        data=Path(where["data"]),
-        base=where["base"],
-        train_split=where["train_split"],
-        runs_dir=loaded.paths.runs_dir,
-        models_dir=loaded.paths.models_dir,
-        state=store(loaded),
-        device=loaded.model.device,
-        name=name,
-        resume=resume,
-        progress=progress(),
-    )
-    _show(result, as_json=as_json)
+    context: dict[str, Any] = {
+        "data": Path(where["data"]),
+        "base": where["base"],
+        "train_split": where["train_split"],
+        "runs_dir": loaded.paths.runs_dir,
+        "models_dir": loaded.paths.models_dir,
+        "state": store(loaded),
+        "device": loaded.model.device,
+        "name": name,
+        "progress": progress(),
+    }
+    if scenario == "all":
+        _compare(run_scenarios(chosen, **context), as_json=as_json)
+    else:
+        _show(run_training(chosen, resume=resume, **context), as_json=as_json)
 
 
 def runs(ctx: typer.Context, *, as_json: JsonOption = False) -> None:
@@ -203,8 +207,32 @@ def _show(result: TrainingResult, *, as_json: bool) -> None:
         f"{result.trained_parameters:,} of {result.parameters:,} parameters trained, "
         f"{result.steps} steps in {result.seconds:.0f} s{best}, alpha {result.alpha:.1f}"
     )
-    say(f"model: {result.model_path}")
+    say(f"model: {result.model_path}   curves: {result.curves}")
     next_step("furnclip embed")
+
+
+def _compare(results: Sequence[TrainingResult], *, as_json: bool) -> None:
+    from furnclip.console import print_json, print_table
+
+    if as_json:
+        print_json({"runs": results})
+        return
+    shown = [f"text_to_image.{name}" for name in ("hit@1", "hit@10", "mrr", "ndcg@10")]
+    print_table(
+        None,
+        ("scenario", "trained", "seconds", "alpha", *(name.split(".")[1] for name in shown)),
+        [
+            (
+                result.scenario,
+                f"{result.trained_parameters:,}",
+                f"{result.seconds:.0f}",
+                "" if result.alpha is None else f"{result.alpha:.1f}",
+                *(_number(result.metrics["tuned"].get(name)) for name in shown),
+            )
+            for result in results
+        ],
+        right=range(1, 4 + len(shown)),
+    )
 
 
 def _number(value: float | None) -> str:

@@ -7,18 +7,21 @@ micro-batch, the number of loader processes, an interruption, or (up to rounding
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from furnclip.config import TrainingSettings, load_settings
+from furnclip.config import Scenario, TrainingSettings, load_settings
+from furnclip.errors import ConfigError
 from furnclip.progress import SILENT, Progress
 from furnclip.state import StateStore
-from furnclip.state.training import finish_run
+from furnclip.state.training import epochs_of, finish_run, steps_of
 from furnclip.training.augment import ImageTransform
 from furnclip.training.checkpoint import Position
+from furnclip.training.curves import draw_curves
 from furnclip.training.distributed import World, join_world
 from furnclip.training.memory import used_mib
 from furnclip.training.model import clip_of, get_model, trainable
@@ -28,6 +31,9 @@ from furnclip.training.run import RunPlan, check_data, open_data, plan_run, reco
 from furnclip.training.session import Session
 from furnclip.training.towers import Towers, training_precision
 from furnclip.training.trainer import Objective, Trainer
+from furnclip.training.validation import SELECTED_BY
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,7 @@ class TrainingResult:
     peak_memory_mib: float
     trained_parameters: int
     parameters: int
+    curves: Path | None
 
 
 def run_training(
@@ -142,6 +149,7 @@ def run_training(
                 peak_memory_mib=used_mib(towers.device),
                 trained_parameters=sum(p.numel() for p in trainable(model).values()),
                 parameters=sum(p.numel() for p in model.parameters()),
+                curves=plan.curves if position.step else None,
             )
             if world.leader:
                 finish_run(
@@ -152,9 +160,49 @@ def run_training(
                     model_path=result.model_path,
                     metrics=result.metrics,
                 )
+                _draw(plan, state)
             return result
     finally:
         world.close()
+
+
+def run_scenarios(
+    settings: TrainingSettings,
+    *,
+    name: str | None = None,
+    scenarios: Sequence[str] = get_args(Scenario),
+    **where: Any,
+) -> list[TrainingResult]:
+    """Run the scenarios one after another from one configuration; ``where`` as ``run_training``.
+
+    Runs are called ``<name>-<scenario>``. A scenario that this base cannot be trained with (its
+    targets match nothing) is left out, with a warning.
+    """
+    results: list[TrainingResult] = []
+    for scenario in scenarios:
+        chosen = settings.model_copy(update={"scenario": scenario})
+        try:
+            results.append(
+                run_training(chosen, name=f"{name}-{scenario}" if name else None, **where)
+            )
+        except ConfigError as error:
+            _log.warning("%s is left out: %s (%s)", scenario, error, error.hint)
+    return results
+
+
+def _draw(plan: RunPlan, state: StateStore) -> None:
+    steps = [(float(step.step), step.loss) for step in steps_of(state, plan.run_id)]
+    scores = [
+        (float(epoch), metrics[SELECTED_BY]) for epoch, metrics in epochs_of(state, plan.run_id)
+    ]
+    if steps:
+        draw_curves(
+            plan.curves,
+            title=plan.run_id,
+            losses=steps,
+            scores=scores,
+            score_name="validation text to image nDCG@10",
+        )
 
 
 @contextmanager

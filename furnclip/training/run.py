@@ -50,6 +50,11 @@ class RunPlan:
         return self.folder / "checkpoints"
 
     @property
+    def curves(self) -> Path:
+        """Where the picture of the loss goes."""
+        return self.folder / "curves.png"
+
+    @property
     def described(self) -> dict[str, Any]:
         """Return the settings with base, data and split, as kept beside the checkpoints."""
         return {

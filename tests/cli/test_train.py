@@ -45,6 +45,7 @@ def test_train_prints_base_against_tuned_and_runs_lists_it(here: list[str]) -> N
     assert "test split, base against dual_lora" in table
     assert "text to image, hit@1" in table
     assert Path("models/mine/config.json").is_file()
+    assert Path("runs/mine/curves.png").read_bytes().startswith(b"\x89PNG")
     listed = json.loads(run(["runs", "--json"]))["runs"]
     assert [(r["run_id"], r["status"], r["model_path"]) for r in listed] == [
         ("mine", "finished", "models/mine")
@@ -65,6 +66,16 @@ def test_zero_shot_prints_the_base(here: list[str]) -> None:
     assert not Path("models").exists()
 
 
+def test_all_scenarios_are_compared_and_what_cannot_run_is_left_out(
+    here: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    table = run([*here, "--scenario", "all", "--name", "x"])
+    for scenario in ("zero_shot", "linear_probe", "vision_lora", "text_lora", "dual_lora"):
+        assert scenario in table
+    assert "unfrozen_targets is left out" in caplog.text  # its layers 10 and 11 are not there
+    assert Path("models/x-dual_lora/config.json").is_file()
+
+
 def test_resuming_a_finished_run_does_nothing(here: list[str]) -> None:
     run([*here, "--name", "mine"])
     before = Path("models/mine/model.safetensors").stat().st_mtime_ns
@@ -80,7 +91,7 @@ def test_resuming_a_finished_run_does_nothing(here: list[str]) -> None:
         (["--base", "nowhere/at/all"], 3, "no model folder at nowhere/at/all"),
         (["--data", "nowhere"], 3, "furnclip shard"),
         (["--resume", "nothing"], 2, "no run to resume"),
-        (["--resume", "a", "--name", "b"], 2, "exclude each other"),
+        (["--resume", "a", "--name", "b"], 2, "--resume excludes --name"),
         (["--name", "../up"], 2, "cannot be a run's name"),
     ],
 )

@@ -1,0 +1,31 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from furnclip.training.curves import draw_curves, smoothed
+
+
+def test_smoothing_follows_without_starting_at_zero() -> None:
+    assert smoothed([4.0, 4.0, 4.0]) == pytest.approx([4.0, 4.0, 4.0])
+    assert smoothed([0.0] * 50 + [1.0] * 50)[-1] > 0.99
+
+
+@pytest.mark.parametrize("count", [1, 50])
+def test_picture_shows_both_curves(tmp_path: Path, count: int) -> None:
+    path = tmp_path / "curves.png"
+    points = [(float(i), 1 / (i + 1)) for i in range(count)]
+    draw_curves(path, title="run [1]", losses=points, scores=points, score_name="nDCG@10")
+    pixels = np.asarray(Image.open(path))
+    blue = (pixels == np.array([0x1F, 0x5F, 0xA8])).all(axis=2)
+    assert blue[:, pixels.shape[1] // 2 :].any()
+    if count > 1:
+        assert blue[:, : pixels.shape[1] // 2].any()
+
+
+def test_without_validation_only_the_loss_is_drawn(tmp_path: Path) -> None:
+    path = tmp_path / "curves.png"
+    draw_curves(path, title="a", losses=[(0, 2.0), (1, 1.0)], scores=[], score_name="nDCG@10")
+    pixels = np.asarray(Image.open(path))
+    assert (pixels[:, pixels.shape[1] // 2 + 40 :] == 255).all()
