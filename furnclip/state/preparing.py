@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from furnclip.state.store import StateStore
 
 _BUCKET_LIMIT = 200
+_ROWS_AT_ONCE = 10_000
 _SQL_TYPES = {"str": "VARCHAR", "int": "BIGINT", "bytes": "BLOB", "bool": "BOOLEAN"}
 
 
@@ -236,11 +237,12 @@ def _insert_columns(
     columns: dict[str, tuple[str, list[Any]]],
     constants: dict[str, str],
 ) -> None:
-    """Insert whole columns at once: row by row is a thousand times slower."""
+    """Insert by the slice: rows one by one are slow, all at once take 5 kB of memory each."""
     names = ", ".join(f'"{name}"' for name in (*constants, *columns))
     lists = [f"unnest(?::{kind}[])" for kind, _ in columns.values()]
     values = ", ".join(["?"] * len(constants) + lists)
-    connection.execute(
-        f"INSERT INTO {table} ({names}) SELECT {values}",
-        [*constants.values(), *(column for _, column in columns.values())],
-    )
+    statement = f"INSERT INTO {table} ({names}) SELECT {values}"
+    count = len(next(iter(columns.values()))[1])
+    for start in range(0, count, _ROWS_AT_ONCE):
+        part = [column[start : start + _ROWS_AT_ONCE] for _, column in columns.values()]
+        connection.execute(statement, [*constants.values(), *part])
