@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -71,9 +72,48 @@ def test_master_comes_back_as_written(tmp_path: Path) -> None:
 
 def test_vectors_are_views_of_the_table(tmp_path: Path) -> None:
     master = read_master(_master(tmp_path / "master.parquet"))
-    column = master.table.column("base_image").chunk(0)
+    column = master.table.column("base_text").chunk(0)
     buffer = column.flatten().buffers()[1]
-    assert master.vectors("base", "image").ctypes.data == buffer.address
+    assert master.vectors("base", "text").ctypes.data == buffer.address
+    assert isinstance(master.vectors("base", "image").base, np.memmap)
+
+
+def test_the_mapped_copy_is_not_needed(tmp_path: Path) -> None:
+    path = _master(tmp_path / "master.parquet")
+    for copy in tmp_path.glob("*.f16"):
+        copy.unlink()
+    assert np.array_equal(read_master(path).vectors("tuned", "image"), _unit(7, seed=3))
+
+
+def test_a_mapped_copy_of_another_size_is_not_used(tmp_path: Path) -> None:
+    path = _master(tmp_path / "master.parquet")
+    for copy in tmp_path.glob("*.f16"):
+        copy.write_bytes(copy.read_bytes()[:-2])
+    assert np.array_equal(read_master(path).vectors("tuned", "image"), _unit(7, seed=3))
+
+
+def test_a_new_master_replaces_the_mapped_copies(tmp_path: Path) -> None:
+    _master(tmp_path / "master.parquet")
+    before = set(tmp_path.glob("*.f16"))
+    assert len(before) == 2
+    master = read_master(_master(tmp_path / "master.parquet", rows=9))
+    assert len(set(tmp_path.glob("*.f16")) - before) == 2
+    assert not before & set(tmp_path.glob("*.f16"))
+    assert np.array_equal(master.vectors("base", "image"), _unit(9, seed=1))
+
+
+def test_a_failed_write_keeps_the_old_master_whole(tmp_path: Path) -> None:
+    path = _master(tmp_path / "master.parquet")
+
+    def parts() -> Iterator[pa.Table]:
+        columns = {name: ["x"] for name in TEXT_COLUMNS} | {"jpg_offset": [1], "jpg_size": [2]}
+        yield master_part(columns, {"base": (_unit(1), _unit(1))})
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_master(path, parts(), {"base": BASE})
+    assert np.array_equal(read_master(path).vectors("base", "image"), _unit(7, seed=1))
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_only_the_wanted_labels_are_read(tmp_path: Path) -> None:

@@ -72,8 +72,9 @@ def test_words_rank_as_the_models_own_similarity(project: Path, models: Models) 
 def test_the_tuned_model_is_the_default_and_only_its_images_are_read(project: Path) -> None:
     session = SearchSession.open(project / "vectors")
     assert list(session.master.models) == ["tuned"]
-    vectors = [n for n in session.master.table.column_names if n.endswith(("_image", "_text"))]
-    assert vectors == ["tuned_image"]
+    columns = session.master.table.column_names
+    assert not [name for name in columns if name.endswith(("_image", "_text"))]
+    assert list(session.master.mapped) == ["tuned_image"]
 
 
 def test_words_and_photo_are_weighted(tmp_path: Path) -> None:
