@@ -40,17 +40,19 @@ class Template:
     def fill(self, values: Mapping[str, str]) -> str:
         """Return the caption; empty when it would describe nothing.
 
-        Empty slots are dropped with the space beside them and ``a`` becomes ``an`` where it must.
+        Empty slots are dropped with the space beside them, and so are words said already ("Pine"
+        as colour and as material); ``a`` becomes ``an`` where it must.
         The last slot is what the caption is about: without it there is no caption.
         """
         slots = [name for _, name in self.parts if name is not None]
         if slots and not values.get(slots[-1], "").strip():
             return ""
-        text = ""
+        text, said = "", {values[slots[-1]].strip().casefold()} if slots else set()
         for literal, name in self.parts:
             text += literal if not text.endswith(" ") else literal.lstrip(" ")
             value = values.get(name, "").strip() if name else ""
-            if value:
+            if value and (name == slots[-1] or value.casefold() not in said):
+                said.add(value.casefold())
                 text = _ARTICLE.sub(rf"\1{'n' if value[0] in 'aeiouAEIOU' else ''} ", text) + value
         return re.sub(r"\s+", " ", text).strip()
 

@@ -20,6 +20,8 @@ PHRASE = Template.parse("a {style} {color} {material} {object_type}")
         (("", "", "", "armchair"), "an armchair"),
         (("Modern", "Black", "Leather", ""), ""),
         (("", "", "", ""), ""),
+        (("", "Pine", "pine", "Bed"), "a Pine Bed"),
+        (("Glass", "", "", "glass"), "a glass"),
         ((" Modern ", "  ", "", " side  table"), "a Modern side table"),
     ],
 )
