@@ -132,13 +132,11 @@ def front(
     face = z + thick
     if style == "Traditional":
         rim = min(0.045, 0.16 * min(w, h))
-        parts += _frame(x, y, face, (w - 0.012, h - 0.012), rim, 0.014, slot)
-        parts.append(
-            box((x, y, face), (w - 4.2 * rim, h - 4.2 * rim, 0.022), slot, bevel=0.016)
-        )
+        parts += _frame((x, y, face), (w - 0.012, h - 0.012), slot, rim=rim, deep=0.014)
+        parts.append(box((x, y, face), (w - 4.2 * rim, h - 4.2 * rim, 0.022), slot, bevel=0.016))
     if style == "Rustic" and door:
         rim = min(0.08, 0.2 * min(w, h))
-        parts += _frame(x, y, face, (w, h), rim, 0.018, slot)
+        parts += _frame((x, y, face), (w, h), slot, rim=rim, deep=0.018)
         lean = _lean(w - 2 * rim, h - 2 * rim)
         length = ((w - 2 * rim) ** 2 + (h - 2 * rim) ** 2) ** 0.5
         parts += [
@@ -147,18 +145,20 @@ def front(
         ]
     elif style == "Rustic":
         for edge in (-0.25, 0.25):
-            parts.append(box((x, y + edge * h, face), (w - 0.01, h * 0.46, 0.012), slot, bevel=0.01))
+            parts.append(
+                box((x, y + edge * h, face), (w - 0.01, h * 0.46, 0.012), slot, bevel=0.01)
+            )
     if style == "Industrial":
-        parts += _frame(x, y, face, (w, h), 0.018, 0.01, "frame")
+        parts += _frame((x, y, face), (w, h), "frame", rim=0.018, deep=0.01)
     if knob_x is not None:
         parts += knob(style, x + knob_x, y + knob_y, face, w if not door else 0.12)
     return parts
 
 
 def _frame(
-    x: float, y: float, z: float, size: tuple[float, float], rim: float, deep: float, slot: str
+    center: Point, size: tuple[float, float], slot: str, *, rim: float, deep: float
 ) -> list[Part]:
-    w, h = size
+    (x, y, z), (w, h) = center, size
     return [
         box((x, y + s * (h - rim) / 2, z + deep / 2), (w, rim, deep), slot, bevel=0.005)
         for s in (-1, 1)
@@ -175,7 +175,9 @@ def _lean(width: float, height: float) -> float:
     return degrees(atan2(width, height))
 
 
-def top(style: str, y: float, size: tuple[float, float], slot: str, *, oval: bool = False) -> list[Part]:
+def top(
+    style: str, y: float, size: tuple[float, float], slot: str, *, oval: bool = False
+) -> list[Part]:
     """Make a table top or cabinet top of the style whose upper side is at ``y``."""
     w, d = size
     if style == "Rustic":
@@ -193,7 +195,9 @@ def top(style: str, y: float, size: tuple[float, float], slot: str, *, oval: boo
         ]
     if style == "Mid-Century" and oval:
         return [
-            lathe((0, y - 0.03, 0), [(0, d / 2 - 0.02), (0.02, d / 2), (0.03, d / 2)], slot, sides=36)
+            lathe(
+                (0, y - 0.03, 0), [(0, d / 2 - 0.02), (0.02, d / 2), (0.03, d / 2)], slot, sides=36
+            )
         ]
     if style == "Mid-Century":
         return [cushion((0, y - 0.016, 0), (w, 0.032, d), slot, radius=0.016)]

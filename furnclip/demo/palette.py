@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from furnclip.demo.photo import Finish
+from furnclip.demo.scene import Finish
 
 Rgb = tuple[float, float, float]
 
@@ -104,7 +104,9 @@ def finishes(
     frame = _frame(style, rng)
     accent = _accent(style, rng)
     slots = {"body": body, "panel": body, "shelf": body, "frame": frame, "accent": accent}
-    wood = Finish("oak" if rng.random() < 0.5 else "walnut", jittered(rng.choice(("c6a079", "7a4c30")), rng))
+    wood = Finish(
+        "oak" if rng.random() < 0.5 else "walnut", jittered(rng.choice(("c6a079", "7a4c30")), rng)
+    )
     if material == "Rattan" and object_type in ("Dresser", "Nightstand", "Wardrobe"):
         slots["body"] = slots["shelf"] = Finish("oak", jittered(shade.hex, rng))
     if material == "Glass":

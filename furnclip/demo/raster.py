@@ -39,15 +39,15 @@ class View:
         pixels = np.stack(
             [self.shift[0] + local[..., 0] * ratio, self.shift[1] - local[..., 1] * ratio], -1
         )
-        return pixels, 1 / depth if self.perspective else -depth
+        near = 1 / depth if self.perspective else -depth
+        return pixels.astype(np.float32), near.astype(np.float32)
 
     def rays(self, x: Array, y: Array) -> Array:
         """Return directions (n, 3) of unit depth through pixels; only for perspective."""
         across = (x - self.shift[0]) / self.scale
         upward = (self.shift[1] - y) / self.scale
-        return (
-            across[:, None] * self.axes[0] + upward[:, None] * self.axes[1] + self.axes[2]
-        ).astype(np.float32)
+        rays = across[:, None] * self.axes[0] + upward[:, None] * self.axes[1] + self.axes[2]
+        return np.asarray(rays, np.float32)
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Seen:
 
 
 def look(parts: Sequence[Part], view: View, size: int) -> Seen:
-    """Find the nearest face at each of ``size`` × ``size`` pixels."""
+    """Find the nearest face at each of ``size`` by ``size`` pixels."""
     counts = [len(part.quads) for part in parts]
     quads = np.concatenate([part.quads for part in parts])
     pixels, near = view.project(quads)

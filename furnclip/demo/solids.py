@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating[Any]]
 Point = tuple[float, float, float]
 
 
@@ -46,7 +47,9 @@ def box(
     half = np.asarray(size, np.float32) / 2
     corners = _CUBE * half
     normals = np.repeat(_CUBE_NORMALS[:, None, :], 4, axis=1)
-    return _placed(corners, normals, center, _rotation(turn), half, bevel, slot)
+    return _placed(
+        corners, normals, center, axes=_rotation(turn), half=half, bevel=bevel, slot=slot
+    )
 
 
 def cushion(
@@ -75,15 +78,7 @@ def cushion(
         points = points * (1 + puff * swell)
         outward = outward + puff * 1.2 * points / half * (1 - swell)
         outward /= np.linalg.norm(outward, axis=-1, keepdims=True)
-    return _placed(
-        points.astype(np.float32),
-        outward.astype(np.float32),
-        center,
-        _rotation(turn),
-        half,
-        0.0,
-        slot,
-    )
+    return _placed(points, outward, center, axes=_rotation(turn), half=half, slot=slot)
 
 
 def rod(
@@ -147,7 +142,7 @@ def lathe(
             normals.append(np.broadcast_to(lid, (len(fan), 4, 3)))
     half = np.array((radii.max(), along.max() / 2, radii.max()), np.float32)
     return _placed(
-        np.concatenate(quads), np.concatenate(normals), start, axes, half, 0.0, slot
+        np.concatenate(quads), np.concatenate(normals), start, axes=axes, half=half, slot=slot
     )
 
 
@@ -158,7 +153,9 @@ def ball(center: Point, radii: Point, slot: str) -> Part:
     half = np.asarray(radii, np.float32)
     normals = unit / half
     normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
-    return _placed(unit * half, normals, center, np.eye(3, dtype=np.float32), half, 0.0, slot)
+    return _placed(
+        unit * half, normals, center, axes=np.eye(3, dtype=np.float32), half=half, slot=slot
+    )
 
 
 def _smoothed(profile: Sequence[tuple[float, float]]) -> tuple[Array, Array]:
@@ -174,17 +171,21 @@ def _placed(
     points: Array,
     normals: Array,
     origin: Point,
+    *,
     axes: Array,
     half: Array,
-    bevel: float,
     slot: str,
+    bevel: float = 0.0,
 ) -> Part:
+    """Turn faces outwards and everything into the world."""
     start = np.asarray(origin, np.float32)
     around = np.cross(points[:, 2] - points[:, 0], points[:, 3] - points[:, 1])
     inside_out = (around * normals.sum(axis=1)).sum(axis=1) < 0
     points = np.where(inside_out[:, None, None], points[:, ::-1], points)
     normals = np.where(inside_out[:, None, None], normals[:, ::-1], normals)
-    return Part(points @ axes + start, normals @ axes, start, axes, half, bevel, slot)
+    placed = (points @ axes + start).astype(np.float32)
+    turned = (normals @ axes).astype(np.float32)
+    return Part(placed, turned, start, axes, half, bevel, slot)
 
 
 def _rotation(turn: Point) -> Array:
@@ -193,7 +194,7 @@ def _rotation(turn: Point) -> Array:
     about_x = np.array([[1, 0, 0], [0, cx, sx], [0, -sx, cx]])
     about_y = np.array([[cy, 0, -sy], [0, 1, 0], [sy, 0, cy]])
     about_z = np.array([[cz, sz, 0], [-sz, cz, 0], [0, 0, 1]])
-    return (about_x @ about_y @ about_z).astype(np.float32)
+    return np.asarray(about_x @ about_y @ about_z, np.float32)
 
 
 def _frame(up: Array) -> Array:
@@ -201,7 +202,7 @@ def _frame(up: Array) -> Array:
     helper = np.array((0, 0, 1) if abs(up[2]) < 0.9 else (1, 0, 0), np.float32)
     side = np.cross(up, helper)
     side /= np.linalg.norm(side)
-    return np.stack([side, up, np.cross(side, up)]).astype(np.float32)
+    return np.asarray([side, up, np.cross(side, up)], np.float32)
 
 
 def _cube_faces(steps: Array) -> Array:

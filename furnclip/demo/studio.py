@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from furnclip.demo.palette import jittered
-from furnclip.demo.photo import Setting
+from furnclip.demo.scene import Setting
 
 _STUDIO = ("fafaf8", "f4f3f0", "ececea", "f6f1e8", "e8ebee")
 _TINTED = ("dfe3da", "e8dccf", "d5dde3", "e6d6d2", "cfd3d4")

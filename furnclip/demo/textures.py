@@ -1,11 +1,12 @@
 """Surfaces: wood grain, leather, weave, cane, marble, brushed metal, and how each takes light.
 
-A texture is a tile of 256 × 256 values around 0 that repeats without a seam; ``u`` runs along
+A texture is a tile of 256 by 256 values around 0 that repeats without a seam; ``u`` runs along
 the grain.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
@@ -78,7 +79,7 @@ def tile(name: str) -> Array:
     """Make a tile, values about -1 to 1, mean 0."""
     made = _MAKERS[name]()
     made = made - made.mean()
-    return (made / max(float(np.abs(made).max()), 1e-6)).astype(np.float32)
+    return np.asarray(made / max(float(np.abs(made).max()), 1e-6), np.float32)
 
 
 @cache
@@ -95,7 +96,7 @@ def _axes() -> tuple[Array, Array]:
 
 
 def _noise(seed: int, along: float, across: float, power: float = 1.6) -> Array:
-    """Return seamless noise with features of about ``along`` × ``across`` pixels, spread 1."""
+    """Return seamless noise with features of about ``along`` by ``across`` pixels, spread 1."""
     rng = np.random.default_rng(seed)
     fu = np.fft.rfftfreq(TILE)[None, :] * along
     fv = np.fft.fftfreq(TILE)[:, None] * across
@@ -103,7 +104,7 @@ def _noise(seed: int, along: float, across: float, power: float = 1.6) -> Array:
     strength[0, 0] = 0
     phase = rng.uniform(0, 2 * np.pi, strength.shape)
     made = np.fft.irfft2(strength * np.exp(1j * phase), s=(TILE, TILE))
-    return (made / made.std()).astype(np.float32)
+    return np.asarray(made / made.std(), np.float32)
 
 
 def _rings(seed: int, bands: int, warp: float, sharpness: float) -> Array:
@@ -148,7 +149,7 @@ def _leather() -> Array:
         second = np.minimum(second, np.maximum(first, gap))
         first = np.minimum(first, gap)
     crease = np.minimum((np.sqrt(second) - np.sqrt(first)) * 22, 1)
-    return crease + 0.35 * _noise(6, 90, 90, 2.0)
+    return np.asarray(crease + 0.35 * _noise(6, 90, 90, 2.0))
 
 
 def _weave() -> Array:
@@ -156,7 +157,7 @@ def _weave() -> Array:
     warp, weft = u * 12, v * 12
     over = (np.floor(warp) + np.floor(weft)) % 2
     along = np.where(over > 0, np.sin(np.pi * warp) ** 2, np.sin(np.pi * weft) ** 2)
-    return along * 0.7 + 0.22 * _noise(8, 40, 3, 1.0) + 0.22 * _noise(9, 3, 40, 1.0)
+    return np.asarray(along * 0.7 + 0.22 * (_noise(8, 40, 3, 1.0) + _noise(9, 3, 40, 1.0)))
 
 
 def _cane() -> Array:
@@ -166,24 +167,24 @@ def _cane() -> Array:
     over = (np.floor(a) + np.floor(b)) % 2
     lane = np.where(over > 0, np.sin(np.pi * b * 2), np.sin(np.pi * a * 2)) ** 2
     hump = np.where(over > 0, np.sin(np.pi * (a % 1)), np.sin(np.pi * (b % 1)))
-    return np.sqrt(np.clip(lane * hump, 0, 1)) - 0.05 * _noise(12, 20, 20)
+    return np.asarray(np.sqrt(np.clip(lane * hump, 0, 1)) - 0.05 * _noise(12, 20, 20))
 
 
 def _marble() -> Array:
     cloud = _noise(14, 150, 150, 1.4) + 0.5 * _noise(15, 60, 60, 1.4)
     vein = np.exp(-np.abs(cloud) * 9)
     fine = np.exp(-np.abs(_noise(16, 110, 110, 1.3) + 0.4) * 12)
-    return -vein - 0.45 * fine + 0.08 * cloud
+    return np.asarray(-vein - 0.45 * fine + 0.08 * cloud)
 
 
 def _glance() -> Array:
-    """What a mirror shows: light falling across a room, in slanting bands."""
+    """Show what a mirror does: light falling across a room, in slanting bands."""
     u, v = _axes()
     turn = 2 * np.pi * (u + v)
-    return np.sin(turn) + 0.5 * np.sin(2 * turn + 1.0) + 0.35 * np.sin(3 * turn)
+    return np.asarray(np.sin(turn) + 0.5 * np.sin(2 * turn + 1.0) + 0.35 * np.sin(3 * turn))
 
 
-_MAKERS = {
+_MAKERS: dict[str, Callable[[], Array]] = {
     "glance": _glance,
     "plain": lambda: np.zeros((TILE, TILE), np.float32),
     "oak": lambda: _rings(20, 9, 0.7, 2.4),

@@ -17,7 +17,9 @@ _LINES = (
 _SAME = {
     "Sofa": ("Couch", "3 Seater Sofa", "Sofa"),
     "Armchair": ("Accent Armchair", "Armchair"),
-    "Dining chair": ("Dining Chair", "Dining Chairs Set of 4", "Kitchen Chair", "Set of 2 Dining Chairs"),
+    "Dining chair": (
+        "Dining Chair", "Dining Chairs Set of 4", "Kitchen Chair", "Set of 2 Dining Chairs",
+    ),
     "Bar stool": ("Bar Stool", "Barstool", "Counter Bar Stool"),
     "Bench": ("Entryway Bench", "Bench", "Hallway Bench"),
     "Coffee table": ("Coffee Table", "Living Room Coffee Table"),
@@ -77,7 +79,8 @@ def _tail(rng: np.random.Generator) -> str:
         wide, deep = int(rng.integers(40, 220)), int(rng.integers(35, 100))
         pieces.append(f", {wide}x{deep} cm")
     if rng.random() < 0.4:
-        pieces.append(f" | SKU {chr(65 + int(rng.integers(26)))}{rng.integers(10, 99)}-{rng.integers(1000, 9999)}")
+        letter = chr(65 + int(rng.integers(26)))
+        pieces.append(f" | SKU {letter}{rng.integers(10, 99)}-{rng.integers(1000, 9999)}")
     if rng.random() < 0.3:
         pieces.append(f" ${rng.integers(39, 1899)}.{rng.choice(('00', '95', '99'))}")
     if rng.random() < 0.35:
