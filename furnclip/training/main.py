@@ -133,8 +133,8 @@ def run_training(
                     session = Session(plan, towers, splits, trainer, recorder, world, shown)
                     position = session.train()
             # 5. Interpolate with the base, merge, publish, measure once on test.
-            with shown.task("merging and measuring"):
-                published = publish(plan, towers, processor, splits, world)
+            with shown.task("merging and measuring", unit="models") as task:
+                published = publish(plan, towers, processor, splits, world, task=task)
             result = TrainingResult(
                 run_id=plan.run_id,
                 scenario=settings.scenario,

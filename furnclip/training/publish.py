@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from furnclip.files import write_text_atomic
+from furnclip.progress import Task
 from furnclip.training.augment import ImageTransform
 from furnclip.training.card import model_card
 from furnclip.training.checkpoint import contiguous
@@ -117,7 +118,13 @@ class Published:
 
 
 def publish(
-    plan: RunPlan, towers: Towers, processor: CLIPProcessor, data: RunData, world: World
+    plan: RunPlan,
+    towers: Towers,
+    processor: CLIPProcessor,
+    data: RunData,
+    world: World,
+    *,
+    task: Task,
 ) -> Published:
     """Merge the trained weights into a ``CLIPModel`` folder and measure it once on test.
 
@@ -139,7 +146,11 @@ def publish(
 
     def measured(alpha: float, split: Split) -> dict[str, float]:
         plain.load_state_dict(interpolated(base, tuned, alpha))
-        return evaluate(split, judge, batch_size=size)
+        metrics = evaluate(split, judge, batch_size=size)
+        task.advance()
+        return metrics
+
+    task.total(2 if data.val is None else 2 + len(ALPHAS))
 
     measured_on = "test" if data.test is not None else "val"
     final = data.test or data.val

@@ -170,6 +170,7 @@ def open_data(
                 processor,
                 max_length=towers.clip.config.text_config.max_position_embeddings,
             )
+            task.total(len(table))
             task.advance(len(table))
         images = open_pixels(
             table.reader,

@@ -242,4 +242,4 @@ class Session:
 
 def _note(row: StepRow, position: Position, epochs: int) -> str:
     best = f" · best nDCG@10 {position.best_score:.3f}" if position.best_epoch else ""
-    return f"epoch {row.epoch}/{epochs} · loss {row.loss:.3f} · lr {row.lr:.1e}{best}"
+    return f"loss {row.loss:.3f} · epoch {row.epoch}/{epochs} · lr {row.lr:.1e}{best}"
