@@ -24,8 +24,8 @@ from furnclip.training.pixels import Decoding, open_pixels
 from furnclip.training.towers import Inputs, Towers
 from furnclip.training.trainer import Objective, Trainer
 from tests.training.shards import write_split
-from tests.training.test_cache import accumulate_naively, cached, relative, whole_batch
 from tests.training.test_cache import Towers as Small
+from tests.training.test_cache import accumulate_naively, cached, relative, whole_batch
 
 MEAN, STD = (0.48, 0.46, 0.41), (0.27, 0.26, 0.28)
 
