@@ -1,7 +1,7 @@
 """Answers in the state file → the cleaned CSV: every row of the input, in order, with a status."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def finalize(
         )
     _check_unchanged(run)
     header = [name for name in read_header(run.csv) if name not in CLEANED_COLUMNS]
-    rows = _merged(run, header, list(row_results(store, run.run)))
+    rows = _merged(run, header, row_results(store, run))
     write_csv_atomic(output, [*header, *CLEANED_COLUMNS], rows)
     record_finalized(store, run.run, output, counts)
     return _result(store, run, counts, output)
@@ -68,7 +68,7 @@ def _check_unchanged(run: RunRow) -> None:
         )
 
 
-def _merged(run: RunRow, header: list[str], results: list[RowResult]) -> Iterator[list[str]]:
+def _merged(run: RunRow, header: list[str], results: Iterable[RowResult]) -> Iterator[list[str]]:
     """Yield the input rows with the cleaned columns; rows beyond ``--limit`` are left out."""
     for row, result in zip(read_rows(run.csv), results, strict=False):
         fields = (

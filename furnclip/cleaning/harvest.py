@@ -4,7 +4,6 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from furnclip.cleaning.schema import CleanedProduct
 from furnclip.errors import RemoteError
 from furnclip.files import atomic_path
 from furnclip.state import StateStore
+from furnclip.state.cleaning_ingest import broken_lines, import_lines
 from furnclip.state.cleaning_parts import BatchRow, set_part
 from furnclip.state.cleaning_results import (
     Answer,
@@ -27,7 +27,6 @@ from furnclip.state.cleaning_results import (
 
 _LOG = logging.getLogger(__name__)
 
-_CHUNK = 50_000
 _DOWNLOAD_TRIES = 3
 _RAW_LIMIT = 20_000
 _BATCH_CODES = {"batch_expired": "expired", "batch_cancelled": "cancelled"}
@@ -66,14 +65,8 @@ def harvest(
 
 
 def import_file(store: StateStore, batch_id: str, path: Path, *, max_attempts: int) -> int:
-    """Import a file of output lines in chunks; returns the number of answered requests."""
-    answered = 0
-    with path.open("rb") as file:
-        answers = (classify(line) for line in file if line.strip())
-        while chunk := list(islice(answers, _CHUNK)):
-            counts = import_answers(store, batch_id, chunk, max_attempts=max_attempts)
-            answered += counts.answered
-    return answered
+    """Import a file of output lines; returns the number of answered requests."""
+    return import_lines(store, batch_id, path, classify=classify, max_attempts=max_attempts)
 
 
 def classify(line: bytes) -> Answer:
@@ -178,30 +171,18 @@ def _download(backend: Backend, file_id: str, path: Path) -> None:
     for attempt in range(_DOWNLOAD_TRIES):
         with atomic_path(path) as temporary:
             backend.download(file_id, temporary)
-            broken = _first_broken_line(temporary)
+            broken = broken_lines(temporary)
             with temporary.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").digest()
-        if broken is None or digest == previous:
+        if not broken or digest == previous:
             return
         previous = digest
-        _LOG.warning("%s: line %d is damaged (download %d)", file_id, broken, attempt + 1)
+        _LOG.warning("%s: %d damaged lines (download %d)", file_id, broken, attempt + 1)
     path.unlink()
     raise RemoteError(
         f"the result file {file_id} arrives damaged, each time differently",
         hint="run `furnclip clean wait` again; nothing is lost",
     )
-
-
-def _first_broken_line(path: Path) -> int | None:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                json.loads(line)
-            except ValueError:
-                return number
-    return None
 
 
 def _error_message(body: object) -> object:

@@ -30,7 +30,7 @@ def write_page(
     store: StateStore, run: RunRow, output: Path, *, limit: int, progress: Progress = SILENT
 ) -> int:
     """Write the page, failed rows first, then in input order; returns the rows shown."""
-    results = sorted(row_results(store, run.run), key=lambda row: row.status == "ok")
+    results = sorted(row_results(store, run), key=lambda row: row.status == "ok")
     shown = list(islice(results, limit))
     page = Template((files("furnclip.cleaning") / "data" / "inspect.html").read_text("utf-8"))
     counts = {

@@ -9,7 +9,7 @@ new part), ``failed`` (given up, with the error).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -26,6 +26,9 @@ _RUN_COLUMNS = (
     "run, prepared_at, csv, csv_sha256, image_root, title_column, image_column, id_column, "
     "backend, model, base_url, folder, row_count"
 )
+
+
+_ROWS_AT_ONCE = 100_000
 
 
 @dataclass(frozen=True)
@@ -269,8 +272,13 @@ def run_counts(store: StateStore, run: str) -> RunCounts:
     return RunCounts(rows, answered, failed, image_errors, rows - answered - failed - image_errors)
 
 
-def row_results(store: StateStore, run: str) -> Iterable[RowResult]:
-    """Return every row of a run in input order, with its answer when there is one."""
+def row_results(store: StateStore, run: RunRow) -> Iterator[RowResult]:
+    """Yield every row of a run in input order, with its answer when there is one."""
+    for start in range(0, run.row_count, _ROWS_AT_ONCE):
+        yield from _row_results(store, run.run, start)
+
+
+def _row_results(store: StateStore, run: str, start: int) -> list[RowResult]:
     with store.transaction() as connection:
         found = connection.execute(
             """
@@ -284,9 +292,9 @@ def row_results(store: StateStore, run: str) -> Iterable[RowResult]:
             FROM cleaning_source_row s
             LEFT JOIN cleaning_request q USING (request_key)
             LEFT JOIN cleaning_cleaned c ON c.request_key = q.request_key AND q.state = 'answered'
-            WHERE s.run = ? ORDER BY s.number
+            WHERE s.run = ? AND s.number > ? AND s.number <= ? ORDER BY s.number
             """,
-            [run],
+            [run, start, start + _ROWS_AT_ONCE],
         ).fetchall()
     return [RowResult(*row) for row in found]
 

@@ -26,6 +26,12 @@ RETRYABLE = (
 )
 FREE_RETRY = ("cancelled", "not_run")
 """Outcomes that cost nothing and count as no attempt."""
+ARRIVED = (
+    "position BIGINT, custom_id VARCHAR, outcome VARCHAR, error VARCHAR, raw VARCHAR, "
+    "clean_title VARCHAR, style VARCHAR, material VARCHAR, color VARCHAR, object_type VARCHAR, "
+    "input_tokens BIGINT, cached_tokens BIGINT, output_tokens BIGINT"
+)
+"""Columns of the temporary table answers arrive in."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,20 @@ class Answer:
     cached_tokens: int = 0
     output_tokens: int = 0
 
+    def row(self, position: int) -> tuple[object, ...]:
+        """Return the answer as a row of ``ARRIVED``, ``position`` being its place in the file."""
+        return (
+            position,
+            self.custom_id,
+            self.outcome,
+            self.error,
+            self.raw,
+            *(self.fields or (None,) * 5),
+            self.input_tokens,
+            self.cached_tokens,
+            self.output_tokens,
+        )
+
 
 @dataclass(frozen=True)
 class ImportCounts:
@@ -63,12 +83,22 @@ def import_answers(
     The first valid answer of a request wins. Duplicate and unknown ids become anomalies.
     """
     with store.transaction() as connection:
-        _stage(connection, batch_id, answers)
-        anomalies = _store_anomalies(connection, batch_id)
-        new = _store_results(connection, batch_id)
-        answered = _store_cleaned(connection)
-        _move_requests(connection, max_attempts)
-        connection.execute("DROP TABLE incoming")
+        connection.execute(f"CREATE TEMP TABLE arrived ({ARRIVED})")
+        rows = [answer.row(position) for position, answer in enumerate(answers)]
+        bulk_insert(connection, "arrived", ARRIVED, rows)
+        return apply_arrived(connection, batch_id, max_attempts=max_attempts)
+
+
+def apply_arrived(
+    connection: DuckDBPyConnection, batch_id: str, *, max_attempts: int
+) -> ImportCounts:
+    """Store the answers in the temporary table ``arrived``, inside the caller's transaction."""
+    _match(connection, batch_id)
+    anomalies = _store_anomalies(connection, batch_id)
+    new = _store_results(connection, batch_id)
+    answered = _store_cleaned(connection)
+    _move_requests(connection, max_attempts)
+    connection.execute("DROP TABLE incoming")
     return ImportCounts(new, answered, anomalies)
 
 
@@ -154,27 +184,8 @@ def anomalies(store: StateStore, batch_id: str) -> list[tuple[str | None, str, s
         ).fetchall()
 
 
-def _stage(connection: DuckDBPyConnection, batch_id: str, answers: Sequence[Answer]) -> None:
+def _match(connection: DuckDBPyConnection, batch_id: str) -> None:
     """Fill ``incoming``: the answers in order, ``key`` null for ids of no request of this batch."""
-    connection.execute(
-        "CREATE TEMP TABLE arrived (position INTEGER, custom_id VARCHAR, outcome VARCHAR, "
-        "error VARCHAR, raw VARCHAR, clean_title VARCHAR, style VARCHAR, material VARCHAR, "
-        "color VARCHAR, object_type VARCHAR, input_tokens BIGINT, cached_tokens BIGINT, "
-        "output_tokens BIGINT)"
-    )
-    empty = (None,) * 5
-    bulk_insert(
-        connection,
-        "arrived",
-        "position INTEGER, custom_id VARCHAR, outcome VARCHAR, error VARCHAR, raw VARCHAR, "
-        "clean_title VARCHAR, style VARCHAR, material VARCHAR, color VARCHAR, object_type VARCHAR, "
-        "input_tokens BIGINT, cached_tokens BIGINT, output_tokens BIGINT",
-        [
-            (i, a.custom_id, a.outcome, a.error, a.raw, *(a.fields or empty),
-             a.input_tokens, a.cached_tokens, a.output_tokens)
-            for i, a in enumerate(answers)
-        ],
-    )  # fmt: skip
     connection.execute(
         """
         CREATE TEMP TABLE incoming AS
