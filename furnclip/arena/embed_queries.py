@@ -1,7 +1,7 @@
 """Embed queries in a process of its own: ``python -m furnclip.arena.embed_queries`` < job.
 
-The job on standard input is JSON: ``spec`` and ``sha`` of the model, ``kind`` photo or text,
-``items`` (paths or texts) and ``out``, the .npy file written whole: (n, dim) float32.
+The job on standard input is JSON: ``kind`` photo or text, ``items`` (paths or texts) and
+``models``, each with ``spec``, ``sha`` and ``out``, the .npy file written whole: (n, dim) float32.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ def main() -> int:
     """Do the job; a problem the user can act on becomes one line on stderr."""
     job = json.load(sys.stdin)
     try:
-        embed(job["spec"], job["sha"], kind=job["kind"], items=job["items"], out=Path(job["out"]))
+        for model in job["models"]:
+            out = Path(model["out"])
+            embed(model["spec"], model["sha"], kind=job["kind"], items=job["items"], out=out)
     except FurnclipError as error:
         sys.stderr.write(f"{error.message}{f' ({error.hint})' if error.hint else ''}\n")
         return int(error.exit_code)

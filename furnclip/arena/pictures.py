@@ -1,4 +1,4 @@
-"""Pictures encoded ahead of time, in a thread, for the terminal at hand.
+"""Pictures encoded ahead of time, in threads, for the terminal at hand.
 
 The key handler only writes: what it needs is in the cache already. Entries are named by picture,
 size in cells and background; protocol, cell size and colours belong to the terminal, and a change
@@ -50,7 +50,7 @@ class Encoded:
 
 
 class PictureCache:
-    """Encodes on request in one thread and keeps the most recently used results."""
+    """Encodes on request in two threads and keeps the most recently used results."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class PictureCache:
         self._lock = threading.Lock()
         self._entries: OrderedDict[PictureKey, Encoded] = OrderedDict()
         self._pending: set[PictureKey] = set()
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="arena-pictures")
+        self._pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="arena-pictures")
 
     def get(self, key: PictureKey) -> Encoded | None:
         """Return a picture that is ready, or None."""
@@ -74,7 +74,7 @@ class PictureCache:
             return self._entries.get(key)
 
     def request(self, keys: Iterable[PictureKey]) -> None:
-        """Encode what is missing, in order; ``ready`` is called from the thread for each."""
+        """Encode what is missing, in order; ``ready`` is called from a thread for each."""
         with self._lock:
             missing = [k for k in keys if k not in self._entries and k not in self._pending]
             self._pending.update(missing)
@@ -82,7 +82,7 @@ class PictureCache:
             self._pool.submit(self._work, key)
 
     def close(self) -> None:
-        """Drop what is waiting and let the thread finish."""
+        """Drop what is waiting and let the threads finish."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _work(self, key: PictureKey) -> None:

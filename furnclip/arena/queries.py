@@ -91,30 +91,38 @@ def query_vectors(
     return vectors
 
 
-def embed_missing(queries: Sequence[Query], models: Mapping[str, ModelInfo], cache: Path) -> int:
-    """Embed photos or texts with each model that has not done so; return how many models did.
-
-    Runs one process a model and waits for it. Raises ``DataError`` with that process's last words.
-    """
+def missing_models(
+    queries: Sequence[Query], models: Mapping[str, ModelInfo], cache: Path
+) -> list[ModelInfo]:
+    """Return the models that have not embedded these photos or texts yet."""
     if not queries or queries[0].kind == "product":
-        return 0
-    missing = [m for m in models.values() if not _cache_path(cache, m, queries).is_file()]
-    for model in missing:
-        job = {
-            "spec": model.spec,
-            "sha": model.sha,
-            "kind": queries[0].kind,
-            "items": [str(query.path or query.name) for query in queries],
-            "out": str(_cache_path(cache, model, queries)),
-        }
-        done = subprocess.run(
-            [sys.executable, "-m", "furnclip.arena.embed_queries"],
-            input=json.dumps(job), capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise DataError(f"cannot embed the queries with {model.spec}: {last}")
-    return len(missing)
+        return []
+    return [m for m in models.values() if not _cache_path(cache, m, queries).is_file()]
+
+
+def embed_missing(queries: Sequence[Query], models: Mapping[str, ModelInfo], cache: Path) -> None:
+    """Embed photos or texts with each model that has not done so.
+
+    Runs one process for all and waits for it. Raises ``DataError`` with that process's last words.
+    """
+    missing = missing_models(queries, models, cache)
+    if not missing:
+        return
+    job = {
+        "kind": queries[0].kind,
+        "items": [str(query.path or query.name) for query in queries],
+        "models": [
+            {"spec": m.spec, "sha": m.sha, "out": str(_cache_path(cache, m, queries))}
+            for m in missing
+        ],
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "furnclip.arena.embed_queries"],
+        input=json.dumps(job), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise DataError(f"cannot embed the queries: {last}")
 
 
 def _cache_path(cache: Path, model: ModelInfo, queries: Sequence[Query]) -> Path:

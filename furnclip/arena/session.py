@@ -39,8 +39,10 @@ def prepare_queries(
         kinds=("image",),
     )
     queries = find_queries(options, master)
-    announce(f"Embedding {len(queries)} queries, once")
-    asked.embed_missing(queries, master.models, options.embeddings_dir / "queries")
+    cache = options.embeddings_dir / "queries"
+    if asked.missing_models(queries, master.models, cache):
+        announce(f"Embedding {len(queries)} queries, once")
+        asked.embed_missing(queries, master.models, cache)
 
 
 class ArenaSession:

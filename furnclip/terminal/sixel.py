@@ -1,4 +1,4 @@
-"""A sixel encoder on numpy and Pillow (about 10 ms at 224 px).
+"""A sixel encoder on numpy and Pillow (150 px at 32 colours: 5 ms, 3 of them quantising).
 
 Format: DEC STD 070 as xterm reads it. Six pixel rows make a band; within a band each colour is
 one pass of characters ``?`` + bit mask, run lengths as ``!n``. ``$`` goes back to the band's
@@ -33,8 +33,7 @@ def encode(image: Image.Image, *, colors: int = 64) -> bytes:
     pixels = np.asarray(indexed, dtype=np.uint8)
     palette = np.asarray((indexed.getpalette() or [])[: 3 * (int(pixels.max()) + 1)])
     parts = [b'\x1bP0;1;0q"1;1;%d;%d' % (width, height), _define(palette.reshape(-1, 3))]
-    bands = pixels.reshape(height // BAND, BAND, width)
-    parts += [_band(band) for band in bands]
+    parts.append(_body(pixels.reshape(height // BAND, BAND, width), len(palette) // 3))
     return b"".join(parts) + b"\x1b\\"
 
 
@@ -44,34 +43,46 @@ def _define(palette: NDArray[np.int64]) -> bytes:
     return b"".join(b"#%d;2;%d;%d;%d" % (i, *rgb) for i, rgb in enumerate(percent.tolist()))
 
 
-def _band(band: NDArray[np.uint8]) -> bytes:
-    """Encode one band, shape (6, width) of palette indices.
+def _body(bands: NDArray[np.uint8], colors: int) -> bytes:
+    """Encode bands, shape (n, 6, width), of palette indices; every pass of every band at once.
 
-    The commonest colour goes first and fills the whole band in one run; the others paint over it,
+    In each band the commonest colour goes first and fills it in one run; the others paint over it,
     which is 3% fewer bytes than leaving holes for them (photos, 32 colours).
     """
-    present, compact, counts = np.unique(band, return_inverse=True, return_counts=True)
-    compact = compact.reshape(band.shape)
-    columns = np.arange(band.shape[1])
-    masks = np.zeros((len(present), band.shape[1]), dtype=np.uint8)
+    count, _, width = bands.shape
+    number, column = np.arange(count)[:, None], np.arange(width)
+    masks = np.zeros((count, colors, width), dtype=np.uint8)
     for row in range(BAND):
-        masks[compact[row], columns] |= np.uint8(1 << row)
-    common = int(counts.argmax())
-    passes = [b"#%d" % present[common] + _run(63, band.shape[1])]
-    for i, (color, mask) in enumerate(zip(present.tolist(), masks, strict=True)):
-        if i != common:
-            passes.append(b"#%d" % color + _runs(mask))
-    return b"$".join(passes) + b"-"
+        masks[number, bands[:, row], column] |= np.uint8(1 << row)
+    sizes = np.zeros((count, colors), dtype=np.int64)
+    np.add.at(sizes, (number, bands.reshape(count, -1)), 1)
+    band, color = np.nonzero(sizes)
+    common = sizes.argmax(axis=1)
+    order = np.lexsort((color != common[band], band))
+    band, color = band[order], color[order]
+    passes = masks[band, color]
+    first = color == common[band]
+    passes[first] = 63
+    prefixes = [
+        b"%s#%d" % (b"$" if not new else b"-" if at else b"", c)
+        for new, at, c in zip(first.tolist(), band.tolist(), color.tolist(), strict=True)
+    ]
+    return b"".join(_runs(passes, prefixes)) + b"-"
 
 
-def _runs(mask: NDArray[np.uint8]) -> bytes:
-    """Run-length encode one colour's masks; what is blank at the end is left out."""
-    last = int(np.flatnonzero(mask)[-1]) + 1
-    mask = mask[:last]
-    starts = np.concatenate(([0], np.flatnonzero(np.diff(mask)) + 1))
-    lengths = np.diff(starts, append=last)
-    pairs = zip(mask[starts].tolist(), lengths.tolist(), strict=True)
-    return b"".join([_run(value, length) for value, length in pairs])
+def _runs(passes: NDArray[np.uint8], prefixes: list[bytes]) -> list[bytes]:
+    """Run-length encode passes, shape (n, width); what is blank at a pass's end is left out."""
+    changed = np.ones(passes.shape, dtype=np.bool_)
+    changed[:, 1:] = passes[:, 1:] != passes[:, :-1]
+    row, start = np.nonzero(changed)
+    values = passes[row, start]
+    lengths = np.diff(row * passes.shape[1] + start, append=passes.size)
+    ends = np.append(row[1:] != row[:-1], True)
+    kept = ~(ends & (values == 0))
+    row, values, lengths = row[kept], values[kept], lengths[kept]
+    runs = [_run(v, n) for v, n in zip(values.tolist(), lengths.tolist(), strict=True)]
+    limits = np.searchsorted(row, np.arange(len(prefixes) + 1)).tolist()
+    return [prefix + b"".join(runs[limits[i] : limits[i + 1]]) for i, prefix in enumerate(prefixes)]
 
 
 @lru_cache(maxsize=65536)
