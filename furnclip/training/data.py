@@ -109,6 +109,14 @@ def _hash(text: str) -> int:
     return int.from_bytes(digest, "little", signed=True)
 
 
+def fitted_batch_size(rows: int, wanted: int) -> int:
+    """Return ``wanted``, or an eighth of a split that has fewer rows (at least 16, if it has them).
+
+    A batch as large as the split would leave one step an epoch, and teach next to nothing.
+    """
+    return wanted if wanted <= rows else min(rows, max(16, -(-rows // 8)))
+
+
 def steps_per_epoch(rows: int, batch_size: int) -> int:
     """Return the optimiser steps that cover ``rows`` once."""
     return -(-rows // batch_size)

@@ -19,7 +19,7 @@ from furnclip.shards import list_shards
 from furnclip.state import StateStore
 from furnclip.state.training import begin_run, end_run
 from furnclip.training.checkpoint import check_same, write_settings
-from furnclip.training.data import read_pairs
+from furnclip.training.data import fitted_batch_size, read_pairs, steps_per_epoch
 from furnclip.training.distributed import World
 from furnclip.training.pixels import image_size, open_pixels
 from furnclip.training.towers import Towers
@@ -224,9 +224,11 @@ def check_data(plan: RunPlan, data: RunData, world: World) -> None:
             )
     elif world.leader:
         path.write_text(json.dumps({"fingerprint": fingerprint, "pairs": len(data.train)}), "utf-8")
-    if min(len(data.train), plan.settings.effective_batch_size) < 2 * world.size:
+    batch_size = fitted_batch_size(len(data.train), plan.settings.effective_batch_size)
+    smallest = len(data.train) // steps_per_epoch(len(data.train), batch_size)
+    if plan.settings.scenario != "zero_shot" and smallest < 2 * world.size:
         raise DataError(
-            f"{len(data.train)} training pairs in batches of "
-            f"{plan.settings.effective_batch_size} are too few for {world.size} processes",
+            f"{len(data.train)} training pairs in batches of {smallest} are too few "
+            f"for {world.size} processes",
             hint="a contrastive loss needs at least two pairs a batch and process",
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -21,7 +22,13 @@ from furnclip.training.checkpoint import (
     restore,
     save_checkpoint,
 )
-from furnclip.training.data import epoch_batches, position_seed, rank_sizes, steps_per_epoch
+from furnclip.training.data import (
+    epoch_batches,
+    fitted_batch_size,
+    position_seed,
+    rank_sizes,
+    steps_per_epoch,
+)
 from furnclip.training.distributed import World
 from furnclip.training.loss import positive_pairs
 from furnclip.training.memory import fitting_micro_batch, used_mib
@@ -35,6 +42,9 @@ from furnclip.training.validation import SELECTED_BY, evaluate
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+_FEW_STEPS = 40
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -56,8 +66,8 @@ class Session:
         signal, with everything up to the last whole step saved.
         """
         settings = self.plan.settings
-        per_epoch = steps_per_epoch(len(self.data.train), settings.effective_batch_size)
-        total = per_epoch * settings.epochs
+        total = steps_per_epoch(len(self.data.train), self.batch_size) * settings.epochs
+        self._warn_of_few_steps(total)
         warmup = warmup_length(
             total, fraction=settings.warmup_fraction, steps=settings.warmup_steps
         )
@@ -110,6 +120,20 @@ class Session:
         self._restore_best(position)
         return position
 
+    @property
+    def batch_size(self) -> int:
+        """Pairs of all ranks in one step, at the most."""
+        return fitted_batch_size(len(self.data.train), self.plan.settings.effective_batch_size)
+
+    def _warn_of_few_steps(self, total: int) -> None:
+        if total < _FEW_STEPS:
+            _log.warning(
+                "only %d steps of %d pairs: a smaller --effective-batch-size or more --epochs "
+                "would teach more",
+                total,
+                self.batch_size,
+            )
+
     def _begin(self) -> Position:
         """Measure the base on validation and find out how much fits in memory."""
         if self.data.val is not None:
@@ -142,10 +166,7 @@ class Session:
         """Yield the rest of an epoch: this rank's pairs, and the positives among all ranks'."""
         settings, train = self.plan.settings, self.data.train
         order = epoch_batches(
-            len(train),
-            settings.effective_batch_size,
-            seed=settings.seed,
-            epoch=position.epoch,
+            len(train), self.batch_size, seed=settings.seed, epoch=position.epoch
         )[position.step_in_epoch :]
         shares = [rank_sizes(len(rows), self.world.size) for rows in order]
         starts = [sum(sizes[: self.world.rank]) for sizes in shares]

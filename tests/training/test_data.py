@@ -12,6 +12,7 @@ from furnclip.errors import DataError
 from furnclip.shards import ShardReader, list_shards
 from furnclip.training.data import (
     epoch_batches,
+    fitted_batch_size,
     get_wds_pipeline,
     rank_sizes,
     read_pairs,
@@ -53,6 +54,14 @@ def test_epoch_covers_every_row_once_across_ranks(rows: int, batch: int, ranks: 
 def test_batches_of_an_epoch_are_of_even_size() -> None:
     sizes = {len(batch) for batch in epoch_batches(1025, 512, seed=0, epoch=1)}
     assert sizes == {341, 342}
+
+
+def test_batch_larger_than_the_split_becomes_an_eighth_of_it() -> None:
+    assert fitted_batch_size(2000, 1024) == 1024
+    assert fitted_batch_size(1024, 1024) == 1024
+    assert fitted_batch_size(387, 1024) == 49
+    assert fitted_batch_size(40, 1024) == 16
+    assert fitted_batch_size(5, 1024) == 5
 
 
 def test_order_depends_on_seed_and_epoch_alone() -> None:

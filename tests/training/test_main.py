@@ -291,6 +291,17 @@ def test_training_stops_when_validation_stops_getting_better(train: Train) -> No
     assert result.epochs == 3
 
 
+def test_few_steps_are_warned_of(train: Train, caplog: pytest.LogCaptureFixture) -> None:
+    train(epochs=1, effective_batch_size=1024)
+    assert "only 3 steps of 16 pairs" in caplog.text
+
+
+def test_single_pair_is_too_few(train: Train, tmp_path: Path) -> None:
+    data = write_catalogue(tmp_path / "data", train=1, held_out=8)
+    with pytest.raises(DataError, match="1 training pairs in batches of 1 are too few"):
+        train(data=data)
+
+
 def test_without_held_out_splits_the_last_weights_are_published(
     train: Train, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
