@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+
+from furnclip.cli import arena, clean, demo, embed, evaluate, project, search, shard, train
+
+_ORDER = (
+    *("init", "doctor", "demo", "clean", "shard"),
+    *("train", "runs", "embed", "eval", "search", "arena"),
+)
+
+
+class _InOrderOfUse(TyperGroup):
+    """Lists the commands as the data flows; typer would put the groups last."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(super().list_commands(ctx), key=_ORDER.index)
+
 
 app = typer.Typer(
+    cls=_InOrderOfUse,
     name="furnclip",
     no_args_is_help=True,
     add_completion=True,
@@ -18,31 +34,17 @@ app = typer.Typer(
 
 _START, _DATA, _MODEL, _USE = "Start here", "Data", "Model", "Use"
 
-
-def _register() -> None:
-    for module, attribute, name, panel in (
-        ("project", "init", "init", _START),
-        ("project", "doctor", "doctor", _START),
-        ("demo", "demo", "demo", _START),
-        ("clean", "app", "clean", _DATA),
-        ("shard", "app", "shard", _DATA),
-        ("train", "train", "train", _MODEL),
-        ("train", "runs", "runs", _MODEL),
-        ("embed", "embed", "embed", _MODEL),
-        ("evaluate", "evaluate", "eval", _MODEL),
-        ("search", "search", "search", _USE),
-        ("arena", "app", "arena", _USE),
-    ):
-        try:
-            found = getattr(importlib.import_module(f"furnclip.cli.{module}"), attribute)
-        except ModuleNotFoundError as error:
-            if error.name and error.name.startswith("furnclip.cli."):
-                continue
-            raise
-        if isinstance(found, typer.Typer):
-            app.add_typer(found, name=name, rich_help_panel=panel)
-        else:
-            app.command(name, rich_help_panel=panel)(found)
+app.command("init", rich_help_panel=_START)(project.init)
+app.command("doctor", rich_help_panel=_START)(project.doctor)
+app.command("demo", rich_help_panel=_START)(demo.demo)
+app.add_typer(clean.app, name="clean", rich_help_panel=_DATA)
+app.add_typer(shard.app, name="shard", rich_help_panel=_DATA)
+app.command("train", rich_help_panel=_MODEL)(train.train)
+app.command("runs", rich_help_panel=_MODEL)(train.runs)
+app.command("embed", rich_help_panel=_MODEL)(embed.embed)
+app.command("eval", rich_help_panel=_MODEL)(evaluate.evaluate)
+app.command("search", rich_help_panel=_USE)(search.search)
+app.add_typer(arena.app, name="arena", rich_help_panel=_USE)
 
 
 def _version(*, value: bool) -> None:
@@ -77,6 +79,3 @@ def root(
 
     ctx.obj = config
     set_verbosity(quiet=quiet, verbose=verbose)
-
-
-_register()
