@@ -128,7 +128,7 @@ def finishes(
         "throw": Finish(throw, jittered(str(rng.choice(_THROWS)), rng)),
         "pillow": Finish("linen", jittered(str(rng.choice(_THROWS)), rng)),
         "mirror": Finish("looking_glass", (0.78, 0.84, 0.87)),
-        "shade": Finish("bedding", jittered(str(rng.choice(("f3e9d2", "f4f1e8", "e9d8b8"))), rng)),
+        "shade": Finish("paper", jittered(str(rng.choice(("f3e9d2", "f4f1e8", "e9d8b8"))), rng)),
         **{f"book{i}": Finish("lacquer", jittered(str(rng.choice(_BOOKS)), rng)) for i in range(3)},
     }
 

@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 PRODUCTS = 1280
 COARSE_CAPTIONS = ("a {object_type}",)
-BASE_EPOCHS = 20
-"""Enough to tell the sixteen kinds apart; what sets products of a kind apart is left to tuning."""
-
 _Made = TypeVar("_Made")
 
 
@@ -166,7 +163,6 @@ def _train_base(demo: _Demo) -> tuple[None, bool, str]:
         update={
             "scenario": "unfrozen_targets",
             "unfrozen_targets": (".*",),
-            "epochs": BASE_EPOCHS,
             "patience": 0,
             "seed": demo.seed,
         }

@@ -29,7 +29,7 @@ image_size = 256
 
 # A tiny model from scratch learns faster, and from smaller batches, than a large pretrained one.
 [training]
-epochs = 20
+epochs = 24
 effective_batch_size = 64
 lr = 1e-3
 patience = 8

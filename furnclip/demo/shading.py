@@ -83,6 +83,7 @@ def surroundings(normals: Array, towards: Array, facing: Array) -> Array:
     reflected = 2 * facing[:, None] * normals - towards
     up = reflected[:, 1]
     room = 0.30 + 0.62 * np.clip(up * 1.6 + 0.35, 0, 1)
-    softbox = 1.1 * np.exp(-(((reflected[:, 0] + 0.35) / 0.16) ** 2)) * (up > -0.3)
+    above = np.clip(up * 2 + 0.7, 0, 1)
+    softbox = 1.1 * np.exp(-(((reflected[:, 0] + 0.35) / 0.16) ** 2)) * above
     dark = 0.4 * np.exp(-(((reflected[:, 0] - 0.28) / 0.14) ** 2))
     return room + softbox - dark

@@ -40,7 +40,7 @@ def dining_table(style: str, rng: Rng) -> list[Part]:
                 parts.append(
                     box(
                         (s * (w / 2 - 0.3), 0.35, 0),
-                        (0.08, 0.86, 0.075),
+                        (0.08, 0.775, 0.075),
                         "frame",
                         turn=(lean, 0, 0),
                     )

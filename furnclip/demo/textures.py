@@ -53,6 +53,7 @@ SURFACES: dict[str, Surface] = {
     "lacquer": Surface("plain", 1.0, gloss=0.28, tightness=50, mirror=0.06),
     "ceramic": Surface("plain", 1.0, gloss=0.8, tightness=70, mirror=0.12),
     "bedding": Surface("nap", 0.30, contrast=0.10),
+    "paper": Surface("plain", 1.0),
     "glass": Surface("plain", 1.0, gloss=1.0, tightness=90, mirror=0.35),
     "looking_glass": Surface("glance", 0.9, contrast=0.30),
 }

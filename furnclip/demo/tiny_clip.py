@@ -32,19 +32,27 @@ def build_clip(folder: Path, texts: Iterable[str], *, seed: int) -> Path:
     interrupted call leaves no ``config.json``, which is written last.
     """
     import torch
-    from transformers import CLIPImageProcessor, CLIPModel, CLIPProcessor
+    from transformers import CLIPModel, CLIPProcessor
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+    from transformers.utils import logging as transformers_logging
 
     tokenizer = train_tokenizer(texts)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = CLIPModel(_config(tokenizer))
-    images = CLIPImageProcessor(
+    pillow: Any = CLIPImageProcessorPil  # the other one needs torchvision
+    images = pillow(
         size={"shortest_edge": IMAGE_SIZE},
         crop_size={"height": IMAGE_SIZE, "width": IMAGE_SIZE},
     )
     processor: Any = CLIPProcessor
     processor(image_processor=images, tokenizer=tokenizer).save_pretrained(folder)
+    logging: Any = transformers_logging
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # stderr is ours
     model.save_pretrained(folder)
+    if shown:
+        logging.enable_progress_bar()
     return folder
 
 
