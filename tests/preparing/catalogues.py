@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -71,6 +72,13 @@ class Project:
             state=self.state,
             retry_rejects=retry_rejects,
         )
+
+    def spoil_images(self) -> None:
+        """Leave files of the same size and time that no decoder reads: only copies can serve."""
+        for path in (self.folder / "images").iterdir():
+            status = path.stat()
+            path.write_bytes(bytes(status.st_size))
+            os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
     def files(self) -> dict[str, str]:
         """Every file of the shards folder with a hash of its bytes."""
