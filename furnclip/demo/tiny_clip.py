@@ -57,26 +57,32 @@ def build_clip(folder: Path, texts: Iterable[str], *, seed: int) -> Path:
 
 
 def train_tokenizer(texts: Iterable[str]) -> Any:
-    """Train CLIP's own kind of tokenizer: lower-cased byte-level BPE, ``</w>`` ending words."""
+    """Train CLIP's own kind of tokenizer: lower-cased byte-level BPE, ``</w>`` ending words.
+
+    The vocabulary is laid out as CLIP's: every byte, every byte that ends a word, the merges, the
+    special tokens. So every text has tokens; an unknown one would read as the end of the text.
+    """
     from tokenizers import pre_tokenizers
     from tokenizers.trainers import BpeTrainer
     from transformers import CLIPTokenizer
 
     specials = ["<|startoftext|>", "<|endoftext|>"]
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     blank = CLIPTokenizer(vocab={token: i for i, token in enumerate(specials)}, merges=[])
     trainer = BpeTrainer(
-        vocab_size=2 * len(alphabet) + len(specials) + _MERGES,
+        vocab_size=2 * len(letters) + len(specials) + _MERGES,
         special_tokens=specials,
-        initial_alphabet=alphabet,
+        initial_alphabet=letters,
         end_of_word_suffix="</w>",
         show_progress=False,
     )
     backend = blank.backend_tokenizer
     backend.train_from_iterator(texts, trainer)
-    learned = json.loads(backend.to_str())["model"]
-    merges: Any = [tuple(pair) for pair in learned["merges"]]
-    return CLIPTokenizer(vocab=learned["vocab"], merges=merges, model_max_length=_CONTEXT)
+    merges: Any = [tuple(pair) for pair in json.loads(backend.to_str())["model"]["merges"]]
+    tokens = [*letters, *(f"{letter}</w>" for letter in letters)]
+    tokens += dict.fromkeys("".join(pair) for pair in merges)
+    vocab = {token: i for i, token in enumerate([*tokens, *specials])}
+    return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=_CONTEXT)
 
 
 def _config(tokenizer: Any) -> CLIPConfig:
