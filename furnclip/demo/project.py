@@ -27,7 +27,7 @@ backend = "rules"
 [prep]
 image_size = 256
 
-# A tiny model from scratch learns faster, and from smaller batches, than a large pretrained one.
+# For a tiny model from scratch; the defaults are for a large pretrained one.
 [training]
 epochs = 24
 effective_batch_size = 64
