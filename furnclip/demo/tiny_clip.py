@@ -3,7 +3,8 @@
 Sixteen patches of 16 pixels and three layers make a step cheap, so that many fit in the time.
 One trial of each: 64 patches in four layers, 14 + 14 epochs of batch 128, gave a tuned hit@1 of
 0.10 on 128 products; 16 patches in three layers, 30 + 30 epochs of batch 64, gave 0.26 in less
-than half the CPU time. Size, epochs and batch changed together. The folder is ordinary: ``CLIPModel`` and ``CLIPProcessor`` load it.
+than half the CPU time. Size, epochs and batch changed together. The folder is ordinary:
+``CLIPModel`` and ``CLIPProcessor`` load it.
 """
 
 from __future__ import annotations
