@@ -24,7 +24,7 @@ def demo(
         Path, typer.Option("--dir", help="Folder of the project that the demo makes.")
     ] = Path("furnclip-demo"),
     products: Annotated[
-        int | None, typer.Option(min=50, help="Products to draw; default: 1280.")
+        int | None, typer.Option(min=50, help="Products to draw; default: 1024.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
     no_arena: Annotated[

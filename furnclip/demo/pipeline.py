@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from furnclip.config import TrainingSettings
     from furnclip.evaluation.compare import Report
 
-PRODUCTS = 1280
+PRODUCTS = 1024
 COARSE_CAPTIONS = ("a {object_type}",)
 _Made = TypeVar("_Made")
 
