@@ -100,16 +100,59 @@ def test_the_key_is_read_from_the_usual_variable_and_never_shown(
     assert "sk-secret" not in repr(settings) + settings.model_dump_json()
 
 
+@pytest.mark.parametrize("key", ["sk-se cret", "sk-se\ncret", "sk-secrét"])
+def test_a_key_that_cannot_be_sent_is_refused_without_showing_it(
+    key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with pytest.raises(ConfigError, match=r"variable OPENAI_API_KEY: .* the key holds") as e:
+        load_settings()
+    assert "sk-se" not in f"{e.value.message}{e.value.hint}"
+
+
+def test_white_space_around_the_key_is_not_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", " sk-secret\n")
+    key = load_settings().openai_api_key
+    assert key is not None
+    assert key.get_secret_value() == "sk-secret"
+
+
+@pytest.mark.parametrize(
+    ("toml", "message", "hint"),
+    [
+        ("lr = 1", "no setting named lr", "it belongs under [training]"),
+        ("training = 3", "training is a table", "write [training]"),
+        ("[trainning]", "no setting named trainning", "did you mean training?"),
+    ],
+)
+def test_a_setting_in_the_wrong_place_is_told_its_place(toml: str, message: str, hint: str) -> None:
+    Path("furnclip.toml").write_text(toml)
+    with pytest.raises(ConfigError, match=message) as e:
+        load_settings()
+    assert hint in str(e.value.hint)
+
+
+@pytest.mark.parametrize("name", ["furnclip.toml", ".env"])
+def test_a_settings_file_that_is_not_utf8_is_named(name: str) -> None:
+    Path(name).write_bytes(b'# caf\xe9\nOTHER="\xe9"\n')
+    with pytest.raises(ConfigError, match=r"cannot read furnclip\.toml or the \.env beside it"):
+        load_settings()
+
+
+def test_a_path_may_start_at_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    Path("furnclip.toml").write_text('[paths]\nraw_dir = "~/shop"\n')
+    assert load_settings().paths.raw_dir == Path("/home/somebody/shop")
+
+
 def test_the_example_in_the_repository_is_the_generated_one() -> None:
     assert (ROOT / "furnclip.toml.example").read_text() == example_toml()
 
 
 def test_the_example_uncommented_is_the_defaults() -> None:
     text = re.sub(r"^# (\w+ = )", r"\1", example_toml(), flags=re.MULTILINE)
-    optional = {'""'}
-    lines = [line for line in text.splitlines() if line.split(" = ")[-1] not in optional]
-    Path("furnclip.toml").write_text("\n".join(lines))
-    assert tomllib.loads("\n".join(lines))["training"]["epochs"] == 10
+    Path("furnclip.toml").write_text(text)
+    assert tomllib.loads(text)["training"]["epochs"] == 10
     assert load_settings().model_dump() == Settings().model_dump()
 
 
