@@ -33,6 +33,8 @@ def top_k(
     """
     rows = np.arange(len(gallery)) if allowed is None else np.flatnonzero(allowed)
     k = max(0, min(k, len(rows)))
+    if not len(queries):
+        return np.empty((0, k), dtype=np.int64), np.empty((0, k), dtype=np.float32)
     queries = np.ascontiguousarray(queries, dtype=np.float32)
     torch_pays = gallery.dtype == np.float16 and len(rows) >= 4096 and len(queries) <= 8
     if "torch" in sys.modules and torch_pays:

@@ -13,14 +13,13 @@ Needs numpy and pyarrow only, so that the arena starts without torch.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +28,7 @@ import pyarrow.parquet as pq
 
 from furnclip.errors import DataError
 from furnclip.files import atomic_path
+from furnclip.halves import IMAGE_FILES, ImageFiles, fixed_size_array, fixed_size_list
 from furnclip.nearest import top_k
 
 Float16 = npt.NDArray[np.float16]
@@ -50,7 +50,6 @@ __all__ = [
 ]
 
 FOOTER = b"furnclip"
-_IMAGE_FILES = b"furnclip.image_files"
 MASTER = "master.parquet"
 TEXT_COLUMNS = (
     "key", "product_id", "split", "title", "clean_title", "object_type", "style", "color",
@@ -172,7 +171,7 @@ def _mapped(
     file: pq.ParquetFile, path: Path, models: Mapping[str, ModelInfo]
 ) -> dict[str, Float16]:
     """Map the image vectors kept beside the master table, where their files are still there."""
-    names: dict[str, str] = json.loads((file.metadata.metadata or {}).get(_IMAGE_FILES, b"{}"))
+    names: dict[str, str] = json.loads((file.metadata.metadata or {}).get(IMAGE_FILES, b"{}"))
     found: dict[str, Float16] = {}
     for label, name in names.items():
         shape = (file.metadata.num_rows, models[label].dim)
@@ -296,71 +295,7 @@ def write_master(path: Path, parts: Iterable[pa.Table], models: Mapping[str, Mod
         "models": {label: asdict(info) for label, info in stored.items()},
         "labels": list(models),  # their order, which sorted JSON would lose
     }
-    with _ImageFiles(path.parent, list(models)) as images:
+    with ImageFiles(path.parent, list(models)) as images:
         rows = write_table(path, images.copying(parts), footer, at_the_end=images.finish)
     images.remove_others()
     return rows
-
-
-class _ImageFiles:
-    """Writes the image vectors of each label beside the master table while it is written.
-
-    Names carry a digest of the content, so the old table keeps its files until the new one is
-    in place, and a crash between the two harms neither.
-    """
-
-    def __init__(self, folder: Path, labels: Sequence[str]) -> None:
-        self._folder = folder
-        self._paths = {label: folder / f".{label}-image.f16.tmp" for label in labels}
-        self._digests = {label: hashlib.blake2b(digest_size=8) for label in labels}
-        self._handles: dict[str, BinaryIO] = {}
-        self._names: dict[str, str] = {}
-
-    def __enter__(self) -> Self:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._handles = {label: path.open("wb") for label, path in self._paths.items()}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for label, handle in self._handles.items():
-            handle.close()
-            self._paths[label].unlink(missing_ok=True)
-
-    def copying(self, parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
-        """Yield the parts, keeping a copy of their image vectors."""
-        for part in parts:
-            for label, handle in self._handles.items():
-                content = fixed_size_array(part.column(f"{label}_image")).tobytes()
-                handle.write(content)
-                self._digests[label].update(content)
-            yield part
-
-    def finish(self) -> dict[bytes, bytes]:
-        """Give the files their names and return the metadata that tells them."""
-        for label, handle in self._handles.items():
-            handle.flush()
-            os.fsync(handle.fileno())
-            self._names[label] = f"{label}-image-{self._digests[label].hexdigest()}.f16"
-            self._paths[label].replace(self._folder / self._names[label])
-        return {_IMAGE_FILES: json.dumps(self._names, sort_keys=True).encode()}
-
-    def remove_others(self) -> None:
-        """Remove the files of former master tables."""
-        for path in self._folder.glob("*-image-*.f16"):
-            if path.name not in self._names.values():
-                path.unlink(missing_ok=True)
-
-
-def fixed_size_list(vectors: npt.NDArray[Any]) -> pa.FixedSizeListArray:
-    """Wrap an (n, dim) array as a column of ``FixedSizeList<float16>[dim]``."""
-    half = np.ascontiguousarray(vectors, dtype=np.float16)
-    return pa.FixedSizeListArray.from_arrays(pa.array(half.reshape(-1)), half.shape[1])
-
-
-def fixed_size_array(column: pa.ChunkedArray) -> Float16:
-    """View a ``FixedSizeList<float16>[dim]`` column as an (n, dim) array, without a copy."""
-    array = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-    if isinstance(array, pa.ChunkedArray):  # no rows at all
-        return np.empty((0, column.type.list_size), dtype=np.float16)
-    flat = array.flatten().to_numpy(zero_copy_only=True)
-    return np.asarray(flat).reshape(-1, column.type.list_size)

@@ -251,6 +251,28 @@ def test_allowed_rows_only() -> None:
     assert top_k(gallery[:2], gallery, 10, allowed=np.zeros(50, dtype=bool))[0].shape == (2, 0)
 
 
+@pytest.mark.parametrize("rows", [0, 50, 5000])
+def test_no_queries_find_nothing(rows: int) -> None:
+    indices, scores = top_k(np.empty((0, 16), dtype=np.float32), _unit(rows), 3)
+    assert indices.shape == scores.shape == (0, min(3, rows))
+
+
+def test_a_slice_of_a_column_keeps_its_own_rows() -> None:
+    vectors = _unit(6)
+    column = pa.chunked_array([fixed_size_list(vectors)]).slice(2, 3)
+    assert np.array_equal(fixed_size_array(column), vectors[2:5])
+
+
+def test_writing_and_reading_vectors_imports_no_pandas() -> None:
+    code = (
+        "import sys, numpy as np, pyarrow as pa;"
+        "from furnclip.vectors import fixed_size_array, fixed_size_list;"
+        "fixed_size_array(pa.chunked_array([fixed_size_list(np.ones((3, 4)))]));"
+        "sys.exit('pandas' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 def test_equal_scores_keep_the_gallerys_order() -> None:
     gallery = np.ones((600, 4), dtype=np.float16)
     indices, _ = top_k(np.ones((1, 4), dtype=np.float32), gallery, 5)

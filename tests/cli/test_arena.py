@@ -84,7 +84,7 @@ async def main():
     assert app.failure is None and app.session.judged == 1, app.failure
 
 asyncio.run(main())
-heavy = {"torch", "transformers", "openai", "scipy"} & set(sys.modules)
+heavy = {"torch", "transformers", "openai", "scipy", "pandas"} & set(sys.modules)
 assert not heavy, heavy
 """
 
