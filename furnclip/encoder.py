@@ -1,12 +1,11 @@
 """CLIP as a function: images or texts in, L2-normalised float32 vectors out.
 
-Loads a base model, or base + adapter, from a hub id or a folder; chooses device and precision.
+Loads a base model, or base + adapter, from a hub id or a folder.
 Nothing heavy is imported until a model is loaded.
 """
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from furnclip.errors import DataError, UsageError
+from furnclip.errors import DataError
+from furnclip.machine import cores, pick_device, pick_precision
 from furnclip.model_files import locate, model_sha, model_shape
 
 if TYPE_CHECKING:
@@ -42,56 +42,6 @@ Float32 = npt.NDArray[np.float32]
 UInt8 = npt.NDArray[np.uint8]
 
 
-def pick_device(name: str = "auto") -> str:
-    """Return a torch device name: ``auto`` takes CUDA, then Apple's GPU, then the CPU.
-
-    Raises ``UsageError`` for a device this machine or this torch does not have.
-    """
-    import torch
-
-    if name == "auto":
-        if torch.cuda.is_available():
-            return "cuda"
-        return "mps" if torch.backends.mps.is_available() else "cpu"
-    kind, _, index = name.partition(":")
-    counts = {
-        "cpu": 1,
-        "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
-        "mps": int(torch.backends.mps.is_available()),
-    }
-    if kind not in counts or (index and not index.isdigit()):
-        raise UsageError(f"unknown device {name!r}", hint="use auto, cpu, cuda, cuda:1 or mps")
-    if int(index or 0) >= counts[kind]:
-        raise UsageError(f"no device {name!r} here", hint="use --device auto or cpu")
-    return name
-
-
-def pick_precision(name: str, device: str, *, parameters: int) -> str:
-    """Resolve ``auto`` to the precision that is fastest without changing a ranking.
-
-    Measured on one core with AVX-512 BF16, a batch of images, against fp32: ViT-B/32 autocast to
-    bf16 2.32x (cosine .99999), weights cast to bf16 2.29x (.99994); a CLIP of 60k parameters
-    0.72x. So on a CPU that has the instructions larger models are autocast, small ones stay fp32.
-    """
-    import torch
-
-    if name != "auto":
-        return name
-    if device.startswith("cuda"):
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    if device == "cpu" and parameters > 10_000_000 and _cpu_has_bf16():
-        return "bf16"
-    return "fp32"
-
-
-def _cpu_has_bf16() -> bool:
-    try:
-        flags = set(Path("/proc/cpuinfo").read_text("utf-8", errors="replace").split())
-    except OSError:
-        return False
-    return not flags.isdisjoint({"avx512_bf16", "amx_bf16", "bf16"})
-
-
 def load_model(
     spec: str | Path, *, dtype: torch.dtype | None = None, adapter: Path | None = None
 ) -> tuple[CLIPModel, CLIPProcessor]:
@@ -100,34 +50,45 @@ def load_model(
     An adapter stays unmerged; the ``logit_scale`` saved beside it (``logit_scale.safetensors``)
     is put back. Raises ``DataError`` that says which file is missing.
     """
+    files = locate(spec, adapter=adapter)  # a wrong path is told before the slow imports
     import torch
-    from safetensors import SafetensorError
     from transformers import CLIPModel, CLIPProcessor
 
-    files = locate(spec, adapter=adapter)
+    loader: Any = CLIPModel
     try:
-        with _no_bars():
-            model = CLIPModel.from_pretrained(files.base, dtype=dtype or torch.float32)
+        with library_output_hidden():
+            model, found = loader.from_pretrained(
+                files.base, dtype=dtype or torch.float32, output_loading_info=True
+            )
             processor = CLIPProcessor.from_pretrained(files.base)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # tokenizers and pickles raise anything on damaged files
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise DataError(f"cannot load the model in {files.base}: {reason}") from error
+        raise DataError(f"cannot load the model in {files.base}: {reason}", hint=_BROKEN) from error
+    if found["missing_keys"]:  # transformers draws them at random and goes on
+        raise DataError(
+            f"the weights in {files.base} lack {min(found['missing_keys'])}", hint=_BROKEN
+        )
     if files.adapter is not None:
         model = _with_adapter(model, files.adapter)
     return model, processor
 
 
+_BROKEN = "the folder is damaged or not whole: copy or download the model again"
+
+
 @contextmanager
-def _no_bars() -> Iterator[None]:
-    """Load without transformers' own progress bar: stderr is ours."""
+def library_output_hidden() -> Iterator[None]:
+    """Load or save without transformers' own bars, reports and warnings: stderr is ours."""
     from transformers.utils import logging as transformers_logging
 
     logging: Any = transformers_logging
-    shown = logging.is_progress_bar_enabled()
+    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     try:
         yield
     finally:
+        logging.set_verbosity(level)
         if shown:
             logging.enable_progress_bar()
 
@@ -263,7 +224,7 @@ class Encoder:
     def images(self, images: Sequence[Image.Image | bytes], *, batch_size: int = 32) -> Float32:
         """Embed images (Pillow images, or encoded files as bytes) into ``(n, dim)`` float32."""
         vectors = np.empty((len(images), self.dim), dtype=np.float32)
-        with ThreadPoolExecutor(max(1, os.cpu_count() or 1)) as pool, self._inference():
+        with ThreadPoolExecutor(cores()) as pool, self._inference():
             for start in range(0, len(images), batch_size):
                 part = images[start : start + batch_size]
                 batch = list(pool.map(_square, part, repeat(self.image_size)))

@@ -1,10 +1,13 @@
 """Whole files or none: a final name is only ever given to complete, synced content."""
 
+import errno
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from furnclip.errors import DataError
 
 
 @contextmanager
@@ -35,6 +38,43 @@ def write_bytes_atomic(path: Path, content: bytes) -> None:
 def write_text_atomic(path: Path, content: str) -> None:
     """Write UTF-8 ``content`` to ``path`` so that a crash leaves the old file or the new one."""
     write_bytes_atomic(path, content.encode())
+
+
+@contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Be the only process that writes in ``folder``; raises ``DataError`` when another one is.
+
+    The lock goes with the process, also after kill -9.
+    """
+    from filelock import FileLock, Timeout
+
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise DataError(
+            f"another furnclip is writing {folder}", hint="wait until it has finished"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def writing_in(folder: Path) -> Iterator[None]:
+    """Turn what the file system raises inside into ``DataError`` with what to do."""
+    try:
+        yield
+    except OSError as error:
+        is_full = error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+        raise DataError(
+            f"cannot write {error.filename or folder}: {error.strerror}",
+            hint="make room and run the command again: what is finished is kept"
+            if is_full
+            else "check the folder and its permissions",
+        ) from error
 
 
 def _fsync(path: Path) -> None:

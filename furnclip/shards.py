@@ -113,7 +113,10 @@ class ShardReader:
     def text(self, index: int) -> str:
         """Return the first caption; empty when the sample has no text."""
         ref = self.refs[index]
-        return self._read(ref, ref.txt).decode()
+        try:
+            return self._read(ref, ref.txt).decode()
+        except UnicodeDecodeError as error:
+            raise DataError(f"{ref.shard}: {ref.key}.txt is not UTF-8", hint=_REMAKE) from error
 
     def meta(self, index: int) -> dict[str, Any]:
         """Return the sample's JSON; only its key when it has none."""

@@ -217,6 +217,32 @@ def test_broken_weights_are_a_data_error(tiny: Path, tmp_path: Path) -> None:
         load_model(copy)
 
 
+@pytest.mark.parametrize("content", [b"", b"nonsense", b"{}", b"[]", b'{"a": 1}'])
+@pytest.mark.parametrize(
+    "name", ["config.json", "model.safetensors", "tokenizer.json", "processor_config.json"]
+)
+def test_a_damaged_file_is_a_data_error(
+    tiny: Path, tmp_path: Path, name: str, content: bytes
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny, copy)
+    (copy / name).write_bytes(content)
+    with pytest.raises(DataError):
+        Encoder.load(copy, device="cpu")
+
+
+def test_missing_weights_are_not_drawn_at_random(tiny: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny, copy)
+    weights = load_file(tiny / "model.safetensors")
+    del weights["text_projection.weight"]
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(DataError, match=r"lack text_projection\.weight"):
+        load_model(copy)
+
+
 @pytest.mark.parametrize("name", ["gpu", "cuda:x", "cuda:99", "cpu:1"])
 def test_an_impossible_device_is_a_usage_error(name: str) -> None:
     with pytest.raises(UsageError, match="device"):

@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from furnclip.files import atomic_path, write_text_atomic
+from furnclip.errors import DataError
+from furnclip.files import atomic_path, sole_writer, write_text_atomic, writing_in
 
 
 def test_a_failed_write_keeps_the_old_file_and_leaves_no_other() -> None:
@@ -20,3 +21,19 @@ def test_a_written_file_has_the_usual_permissions() -> None:
     write_text_atomic(Path("a"), "x")
     Path("b").write_text("x")
     assert os.stat("a").st_mode == os.stat("b").st_mode
+
+
+def test_a_folder_has_one_writer_at_a_time() -> None:
+    folder = Path("out")
+    again = sole_writer(folder)
+    refused = pytest.raises(DataError, match="another furnclip is writing out")
+    with sole_writer(folder), refused, again:
+        pass
+    with sole_writer(folder):
+        assert folder.is_dir()
+
+
+def test_a_file_in_the_way_is_named() -> None:
+    Path("file").touch()
+    with pytest.raises(DataError, match="cannot write file"), writing_in(Path("file/page.html")):
+        write_text_atomic(Path("file/page.html"), "x")

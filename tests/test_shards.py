@@ -130,6 +130,12 @@ def test_bad_json_names_the_member(tmp_path: Path, content: bytes) -> None:
         ShardReader([shard]).meta(0)
 
 
+def test_a_text_that_is_not_utf8_names_the_member(tmp_path: Path) -> None:
+    shard = write_tar(tmp_path / "a.tar", {"k.jpg": b"x", "k.txt": b"caf\xe9"})
+    with pytest.raises(DataError, match=r"k\.txt"):
+        ShardReader([shard]).text(0)
+
+
 def test_folder_without_shards_names_the_command(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "none"):
         with pytest.raises(DataError) as caught:

@@ -76,9 +76,10 @@ def _labels(path: Path, wanted: list[str]) -> list[str]:
 
 def _write_html(path: Path, report: Report, master: MasterVectors) -> None:
     from furnclip.evaluation.html import report_page
-    from furnclip.files import write_text_atomic
+    from furnclip.files import write_text_atomic, writing_in
 
-    write_text_atomic(path, report_page(report, master))
+    with writing_in(path):
+        write_text_atomic(path, report_page(report, master))
 
 
 def _print(report: Report) -> None:

@@ -9,7 +9,7 @@ import typer
 import typer.core
 
 from furnclip.cli.common import JsonOption, settings, store
-from furnclip.errors import ExitCode
+from furnclip.errors import DataError, ExitCode
 
 if TYPE_CHECKING:
     from furnclip.config import Settings
@@ -111,6 +111,12 @@ def shard(
     loaded = settings(ctx, prep=typed, paths={"shards_dir": out})
     state = store(loaded)
     path = Path(csv) if csv else loaded.paths.cleaned_csv
+    if not csv and not path.is_file():
+        raise DataError(
+            f"no cleaned CSV at {path}",
+            hint="`furnclip clean finalize` writes it; or name any product CSV: "
+            "furnclip shard products.csv",
+        )
     cleaned = _as_cleaned(state, path)
     columns = cleaned or loaded.cleaning
     result = shard_catalogue(

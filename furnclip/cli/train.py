@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from furnclip.cli.common import JsonOption, settings, store
-from furnclip.errors import UsageError
+from furnclip.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -79,7 +79,7 @@ def train(
     as_json: JsonOption = False,
 ) -> None:
     """Fine-tune CLIP on the shards; the result is an ordinary transformers folder."""
-    from furnclip.console import progress, say
+    from furnclip.console import print_json, progress, say
     from furnclip.state.training import find_run
 
     typed: dict[str, object] = {
@@ -113,6 +113,8 @@ def train(
         run = find_run(store(loaded), resume)
         if run is not None and run.status == "finished":
             say(f"{resume} is finished: {run.model_path or 'nothing to train'}")
+            if as_json:
+                print_json(run)
             return
         given = {"data": data, "base": base, "train_split": "mini_train" if mini else None}
         chosen, where = _as_begun(loaded.paths.runs_dir / resume, chosen, typed | given)
@@ -170,6 +172,8 @@ def _as_begun(
     folder: Path, now: TrainingSettings, typed: Mapping[str, object]
 ) -> tuple[TrainingSettings, dict[str, str]]:
     """Return a run's own settings; an option typed otherwise is refused by the trainer, by name."""
+    from pydantic import ValidationError
+
     from furnclip.config import TrainingSettings
     from furnclip.training.checkpoint import read_settings
 
@@ -177,8 +181,13 @@ def _as_begun(
     fields = TrainingSettings.model_fields
     again = {key: value for key, value in typed.items() if value is not None}
     merged = saved | {k: getattr(now, k) if k in fields else str(v) for k, v in again.items()}
-    where = {key: str(merged.pop(key)) for key in ("data", "base", "train_split")}
-    return TrainingSettings(**merged), where
+    try:
+        where = {key: str(merged.pop(key)) for key in ("data", "base", "train_split")}
+        return TrainingSettings(**merged), where
+    except (KeyError, ValidationError) as error:
+        raise DataError(
+            f"{folder / 'settings.json'} is of another version of furnclip", hint="start a new run"
+        ) from error
 
 
 def _show(result: TrainingResult, *, as_json: bool) -> None:

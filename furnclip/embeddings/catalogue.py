@@ -7,11 +7,10 @@ worker i mod n, and no worker touches the state file.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -33,7 +32,9 @@ from furnclip.embeddings.files import (
     write_vectors,
 )
 from furnclip.errors import DataError, ImageError, Interrupted, UsageError
+from furnclip.files import sole_writer, writing_in
 from furnclip.images import load_letterboxed
+from furnclip.machine import cores
 from furnclip.model_files import model_sha, model_shape
 from furnclip.progress import SILENT, Progress, Task
 from furnclip.shards import ShardReader, index_shard
@@ -87,8 +88,8 @@ def embed_catalogue(
     ``only_collect`` merges the files all workers made. ``workers`` threads decode (0: one a core).
     On a GPU eight times ``batch_size`` images go at once.
 
-    Raises ``DataError`` for missing shards or models and vectors of another precision,
-    ``Interrupted`` on Ctrl-C.
+    Raises ``DataError`` for missing shards or models, vectors of another precision and while
+    another process writes ``out`` (workers excepted), ``Interrupted`` on Ctrl-C.
     """
     index, count = worker
     if not 0 <= index < count:
@@ -96,17 +97,19 @@ def embed_catalogue(
     started = time.monotonic()
     shards = find_shards(shards_dir)
     mine = [shard for shard in shards if shard.number % count == index]
-    run = _Run(out, batch_size, workers or _cores(), device, progress)
+    run = _Run(out, batch_size, workers or cores(), device, progress)
     rows = 0
+    is_whole = count == 1 or only_collect
     try:
-        run.plan(models, [] if only_collect else mine, precision=precision)
-        run.embed()
-        if count == 1 or only_collect:
-            rows = collect(shards, out, run.infos, progress=progress)
+        with writing_in(out), sole_writer(out) if is_whole else nullcontext():
+            run.plan(models, [] if only_collect else mine, precision=precision)
+            run.embed()
+            if is_whole:
+                rows = collect(shards, out, run.infos, progress=progress)
     except KeyboardInterrupt:
-        kept = len(mine) - len(run.jobs) + run.done if run.infos else 0
+        kept = f"{len(mine) - len(run.jobs) + run.done} of {len(mine)}" if run.jobs else "finished"
         raise Interrupted(
-            f"stopped; the vectors of {kept} of {len(mine)} shards are kept",
+            f"stopped; the vectors of {kept} shards are kept",
             hint="run the same `furnclip embed` command again to go on",
         ) from None
     written = sum(len(job.labels) for job in run.jobs)
@@ -266,7 +269,3 @@ def _text_vectors(encoder: Encoder, samples: Samples) -> npt.NDArray[np.float32]
     place: dict[str, int] = {}
     rows = [place.setdefault(caption, len(place)) for caption in samples.captions]
     return encoder.texts(list(place))[rows]
-
-
-def _cores() -> int:
-    return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)

@@ -18,7 +18,7 @@ from furnclip.embeddings.search import (
     search,
 )
 from furnclip.errors import DataError, UsageError
-from furnclip.files import write_text_atomic
+from furnclip.files import write_text_atomic, writing_in
 from furnclip.vectors import MASTER, MasterVectors, read_master, read_models
 
 
@@ -92,4 +92,5 @@ class SearchSession:
 
             photo = encode_jpeg(load_letterboxed(image, 224).image, quality=90)
         name = " + ".join(part for part in (text, image.name if image else None) if part)
-        write_text_atomic(path, contact_sheet(results, self.master, query=name, photo=photo))
+        with writing_in(path):
+            write_text_atomic(path, contact_sheet(results, self.master, query=name, photo=photo))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import re
 import shutil
@@ -16,7 +15,7 @@ from typing import Any
 from furnclip.catalogue import write_csv_atomic
 from furnclip.config import PrepSettings
 from furnclip.errors import DataError, Interrupted
-from furnclip.files import write_text_atomic
+from furnclip.files import sole_writer, write_text_atomic, writing_in
 from furnclip.preparing.captions import Template
 from furnclip.preparing.pictures import WORK, PictureStore, Recipe, make_picture, stamp
 from furnclip.preparing.plan import PlannedShard, Twin
@@ -204,29 +203,14 @@ def exclusive(out: Path) -> Iterator[None]:
 
     Removes what a killed run left half-written, and turns Ctrl-C into ``Interrupted``.
     """
-    from filelock import FileLock, Timeout
-
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        with FileLock(out / ".lock", timeout=0):
+        with writing_in(out), sole_writer(out):
             for path in out.rglob(".*.tmp"):
                 if _TEMPORARY.fullmatch(path.name):
                     path.unlink()
             yield
-    except Timeout as error:
-        raise DataError(
-            f"another furnclip is writing {out}", hint="wait until it has finished"
-        ) from error
     except KeyboardInterrupt:
         raise Interrupted(
             f"Stopped. The images read so far and all finished shards are kept in {out}.",
             hint="the same command goes on from there",
         ) from None
-    except OSError as error:
-        is_full = error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-        raise DataError(
-            f"cannot write {error.filename or out}: {error.strerror}",
-            hint="make room and run the command again: what is finished is kept"
-            if is_full
-            else "check the folder and its permissions",
-        ) from error

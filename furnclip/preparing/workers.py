@@ -7,7 +7,6 @@ or the kernel short of memory, would end the run.
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import IO
 
+from furnclip.machine import cores
 from furnclip.preparing.pictures import PictureStore, Recipe
 from furnclip.preparing.worker import receive, send
 from furnclip.state.preparing import Picture
@@ -130,7 +130,7 @@ def make_pictures(
     """
     batches = [todo[start : start + _BATCH] for start in range(0, len(todo), _BATCH)]
     useful = -(-len(todo) // _IMAGES_WORTH_A_WORKER)
-    count = min(workers or len(os.sched_getaffinity(0)), useful)
+    count = min(workers or cores(), useful)
     staff = [Worker(root, recipe, command) for _ in range(count)]
     waiting: Made = []
     try:

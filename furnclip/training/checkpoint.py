@@ -34,8 +34,8 @@ _FREE = frozenset({"workers", "checkpoint_steps", "track", "cache_mib"})
 class Position:
     """Where training stands: ``step`` steps are done in all, ``step_in_epoch`` in this epoch.
 
-    ``stale`` counts epochs since the best; ``best_epoch`` 0 means none was better than no
-    training. ``micro_batch_size`` is kept because sums over other chunks round differently.
+    ``stale`` counts epochs since the best; ``best_epoch`` 0 means that none was validated.
+    ``micro_batch_size`` is kept because sums over other chunks round differently.
     """
 
     epoch: int = 1
@@ -65,7 +65,7 @@ def save_checkpoint(
     if not world.leader:
         return
     final = folder / f"step-{position.step:08d}"
-    temporary = folder / f".{final.name}.{os.getpid()}.tmp"
+    temporary = folder / ".unfinished.tmp"  # one name, so that a killed run leaves one at most
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     save_file(contiguous(parameters), temporary / "trained.safetensors")
@@ -95,19 +95,18 @@ def load_checkpoint(
 ) -> Position | None:
     """Put the newest checkpoint under ``folder`` back; None when there is none yet.
 
-    Raises ``DataError`` when it holds other parameters or was made with another number of
-    processes.
+    Raises ``DataError`` when it is damaged, holds other parameters or was made with another number
+    of processes.
     """
     import torch
-    from safetensors.torch import load_file
 
     complete = _complete(folder)
     if not complete:
         return None
     newest = complete[-1]
-    restore(parameters, load_file(newest / "trained.safetensors"), source=newest)
+    restore(parameters, load_tensors(newest / "trained.safetensors"), source=newest)
     by_name: dict[str, dict[str, Tensor]] = {}
-    for name, value in load_file(newest / "optimizer.safetensors").items():
+    for name, value in load_tensors(newest / "optimizer.safetensors").items():
         parameter_name, _, key = name.rpartition("|")
         by_name.setdefault(parameter_name, {})[key] = value
     for name, parameter in parameters.items():
@@ -118,7 +117,7 @@ def load_checkpoint(
                 else value.to(parameter.device)
                 for key, value in by_name[name].items()
             }
-    random = load_file(newest / "random.safetensors")
+    random = load_tensors(newest / "random.safetensors")
     if len(random["cpu"]) != world.size:
         raise DataError(
             f"{newest} was written by {len(random['cpu'])} processes, this run has {world.size}",
@@ -126,8 +125,28 @@ def load_checkpoint(
         )
     device = random["device"][world.rank] if "device" in random else None
     RandomState(random["cpu"][world.rank], device).restore(torch.device(world.device))
-    saved = json.loads((newest / "state.json").read_text("utf-8"))
-    return replace(Position(), **saved)
+    try:
+        return replace(Position(), **json.loads((newest / "state.json").read_text("utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise _damaged(newest / "state.json", error) from error
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file of a run; raises ``DataError`` when it is damaged."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> DataError:
+    return DataError(
+        f"cannot read {path}: {error}",
+        hint=f"remove {path.parent} to go on from the checkpoint before it",
+    )
 
 
 def restore(
@@ -155,11 +174,16 @@ def write_settings(run_dir: Path, settings: Mapping[str, Any]) -> None:
 
 
 def read_settings(run_dir: Path) -> dict[str, Any]:
-    """Return what the run was started with; raises ``UsageError`` when there is no such run."""
+    """Return what the run was started with; ``UsageError`` when there is no such run."""
     path = run_dir / "settings.json"
     if not path.is_file():
         raise UsageError(f"no run to resume in {run_dir}", hint="`furnclip runs` lists the runs")
-    found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    try:
+        found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read {path}: {error}", hint="start a new run") from error
+    if not isinstance(found, dict):
+        raise DataError(f"{path} holds no object", hint="start a new run")
     return found
 
 

@@ -8,7 +8,6 @@ streams remote shards through webdataset.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,9 +61,7 @@ def read_pairs(split_dir: Path, processor: CLIPProcessor, *, max_length: int) ->
     if not len(reader):
         raise DataError(f"the shards in {split_dir} hold no samples", hint="run `furnclip shard`")
     texts = [reader.text(row) for row in range(len(reader))]
-    groups = [
-        str(reader.meta(row).get("group") or reader.ref(row).key) for row in range(len(reader))
-    ]
+    groups = [_product(reader, row) for row in range(len(reader))]
     ids, lengths = tokenised(texts, processor, max_length=max_length)
     digest = hashlib.blake2b(digest_size=8)
     for row, text in enumerate(texts):
@@ -102,6 +99,12 @@ def trimmed(ids: Tensor, lengths: Tensor) -> Tensor:
     """
     longest = int(lengths.max())
     return ids[:, : -(-longest // 8) * 8]
+
+
+def _product(reader: ShardReader, row: int) -> str:
+    """Name a sample's product; not its group, whose colours and sizes are different answers."""
+    meta = reader.meta(row)
+    return str(meta.get("product_id") or meta.get("group") or reader.ref(row).key)
 
 
 def _hash(text: str) -> int:
@@ -248,8 +251,3 @@ class Pipeline:
             rows[start : start + self._batch_size]
             for start in range(0, len(rows), self._batch_size)
         ]
-
-
-def cores() -> int:
-    """Return the cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

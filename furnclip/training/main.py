@@ -80,12 +80,7 @@ def run_training(
     processes each calls this; the first writes. Raises ``UsageError``, ``ConfigError`` or
     ``DataError`` before anything is trained, ``Interrupted`` after Ctrl-C or SIGTERM.
     """
-    import torch
-
-    from furnclip.encoder import pick_device
-
-    # 1. Who and where: this process among all, and the run's folder.
-    world = join_world(pick_device(device))
+    # 1. Who and where: the run's folder, and this process among all.
     plan = plan_run(
         settings,
         data=data,
@@ -96,6 +91,11 @@ def run_training(
         resume=resume,
         train_split=train_split,
     )
+    import torch
+
+    from furnclip.encoder import pick_device
+
+    world = join_world(pick_device(device))
     try:
         # 2. The model; LoRA's start values come from the seed, the same on all ranks.
         torch.manual_seed(settings.seed)

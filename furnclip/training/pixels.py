@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import numpy as np
 
 from furnclip.images import load_letterboxed
+from furnclip.machine import cores
 from furnclip.progress import SILENT, Progress
 from furnclip.shards import ShardReader
-from furnclip.training.data import Rows, cores
+from furnclip.training.data import Rows
 
 if TYPE_CHECKING:
     from torch import Tensor

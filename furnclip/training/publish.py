@@ -7,21 +7,20 @@ Before merging, the trained weights are interpolated with the base's (WiSE-FT, W
 from __future__ import annotations
 
 import json
-import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from furnclip.encoder import library_output_hidden, load_model
 from furnclip.files import write_text_atomic
 from furnclip.progress import Task
 from furnclip.training.augment import ImageTransform
 from furnclip.training.card import model_card
 from furnclip.training.checkpoint import contiguous
 from furnclip.training.distributed import World
-from furnclip.training.model import clip_of, is_lora, merged_state
+from furnclip.training.model import clip_of, is_lora, merged_state, trainable
 from furnclip.training.run import RunData, RunPlan
 from furnclip.training.towers import Towers
 from furnclip.training.validation import SELECTED_BY, Split, evaluate
@@ -56,10 +55,24 @@ def sweep_alpha(score: Callable[[float], float]) -> tuple[float, dict[float, flo
     return max(scores, key=lambda alpha: (scores[alpha], alpha)), scores
 
 
-def save_adapter(model: nn.Module, folder: Path, *, base: str) -> None:
-    """Save LoRA, the projections and ``logit_scale``, which peft leaves out, without merging."""
+def save_adapter(
+    model: nn.Module, folder: Path, *, base: str, published: Mapping[str, Tensor], alpha: float
+) -> None:
+    """Save LoRA, the projections and ``logit_scale``, which peft leaves out, without merging.
+
+    Changes ``model`` to ``alpha`` first, so that base and adapter give the ``published`` weights:
+    LoRA's product is scaled by one of its factors, the rest is copied.
+    """
+    import torch
     from safetensors.torch import save_file
 
+    with torch.no_grad():
+        for name, parameter in trainable(model).items():
+            if ".lora_B." in name:
+                parameter.mul_(alpha)
+            elif ".lora_A." not in name:
+                plain = name.removeprefix("base_model.model.")
+                parameter.copy_(published[plain.replace(".modules_to_save.default.", ".")])
     peft: Any = model
     # peft would name the folder the weights were read from, which for a hub id is a cache.
     peft.peft_config["default"].base_model_name_or_path = base
@@ -80,10 +93,10 @@ def write_model(
 
     The folder gets its name when it is whole; one that was there is replaced.
     """
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     plain: Any = clip
-    with _no_bar():
+    with library_output_hidden():
         plain.save_pretrained(temporary)
     saver: Any = processor
     saver.save_pretrained(temporary)
@@ -91,21 +104,6 @@ def write_model(
     write_text_atomic(temporary / "README.md", card)
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)
-
-
-@contextmanager
-def _no_bar() -> Iterator[None]:
-    """Keep transformers from drawing its own progress bar over ours."""
-    from transformers.utils import logging as transformers_logging
-
-    logging: Any = transformers_logging
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 @dataclass(frozen=True)
@@ -131,8 +129,6 @@ def publish(
     All ranks compute; the leader writes. Without a validation split alpha is 1; without a test
     split the metrics are those of validation, and say so.
     """
-    from furnclip.encoder import load_model
-
     plain, _ = load_model(plan.base)
     plain.requires_grad_(requires_grad=False)
     base, tuned = contiguous(merged_state(plain)), contiguous(merged_state(towers.model))
@@ -186,7 +182,8 @@ def _write(
 ) -> None:
     if is_lora(model):
         base = str(Path(plan.base).resolve()) if Path(plan.base).is_dir() else plan.base
-        save_adapter(model, plan.folder / "adapter", base=base)
+        folder = plan.folder / "adapter"
+        save_adapter(model, folder, base=base, published=plain.state_dict(), alpha=alpha)
     facts = {
         "base": plan.base,
         "run": plan.run_id,

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from furnclip.config import TrainingSettings
 from furnclip.errors import DataError, Interrupted, StateError, UsageError
+from furnclip.files import sole_writer, writing_in
+from furnclip.model_files import locate
 from furnclip.progress import Progress
 from furnclip.shards import list_shards
 from furnclip.state import StateStore
@@ -81,7 +83,9 @@ def plan_run(
     Raises ``UsageError`` for a name that is taken, a run that is not there, or settings that
     differ from the run's.
     """
-    list_shards(data / train_split)  # before a model is loaded or a run recorded
+    # Before torch is imported, a model loaded or a run recorded:
+    list_shards(data / train_split)
+    locate(base)
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     run_id = resume or name or f"{settings.scenario}-{stamp}"
     if Path(run_id).name != run_id or run_id.startswith("."):
@@ -98,11 +102,10 @@ def plan_run(
     )
     if resume is not None:
         check_same(plan.folder, plan.described)
-    elif plan.folder.exists() or plan.model_path.exists():
-        raise UsageError(
-            f"there is a run called {run_id} already",
-            hint=f"give another --name, or go on with --resume {run_id}",
-        )
+    elif plan.folder.exists():
+        raise _taken(run_id)
+    elif plan.model_path.exists():
+        raise UsageError(f"{plan.model_path} is there already", hint="give another --name")
     return plan
 
 
@@ -110,8 +113,35 @@ def plan_run(
 def recorded_run(plan: RunPlan, store: StateStore, world: World) -> Iterator[None]:
     """Keep the run's status in the state file right, whatever ends it.
 
-    Turns Ctrl-C into ``Interrupted`` with the command that goes on.
+    Turns Ctrl-C into ``Interrupted`` with the command that goes on. Raises ``UsageError`` when
+    another process took the name meanwhile, ``DataError`` when one is training this very run.
     """
+    with _claimed(plan) if world.leader else nullcontext(), _recorded(plan, store, world):
+        yield
+
+
+@contextmanager
+def _claimed(plan: RunPlan) -> Iterator[None]:
+    with writing_in(plan.folder.parent):
+        try:
+            plan.folder.mkdir(parents=True, exist_ok=plan.resumed)
+        except FileExistsError as error:
+            raise _taken(plan.run_id) from error
+    with sole_writer(plan.folder):
+        yield
+
+
+def _taken(run_id: str) -> UsageError:
+    return UsageError(
+        f"there is a run called {run_id} already",
+        hint=f"give another --name, or go on with --resume {run_id}",
+    )
+
+
+@contextmanager
+def _recorded(plan: RunPlan, store: StateStore, world: World) -> Iterator[None]:
+    from safetensors import SafetensorError
+
     if world.leader:
         write_settings(plan.folder, plan.described)
         begin_run(
@@ -134,6 +164,11 @@ def recorded_run(plan: RunPlan, store: StateStore, world: World) -> Iterator[Non
         raise Interrupted(
             f"training stopped; {what}", hint=f"furnclip train --resume {plan.run_id}"
         ) from None
+    except (OSError, SafetensorError) as error:  # a full disk, mostly
+        raise DataError(
+            f"training stopped: {error}",
+            hint=f"mend that, then go on with: furnclip train --resume {plan.run_id}",
+        ) from error
     finally:
         if status != "finished" and world.leader:
             with suppress(StateError):  # the error that ended the run matters more
@@ -156,6 +191,7 @@ def open_data(
 
     The text tower's features are kept whenever it is frozen, the vision tower's when nothing
     augments the images. ``linear_probe`` never augments, because its speed is its point.
+    ``zero_shot`` only counts the training pairs.
     """
     settings = plan.settings
     room = settings.cache_mib * 2**20
@@ -172,17 +208,18 @@ def open_data(
             )
             task.total(len(table))
             task.advance(len(table))
+        idle = name == plan.train_split and settings.scenario == "zero_shot"
         images = open_pixels(
             table.reader,
             size=image_size(processor),
-            cache_bytes=room,
+            cache_bytes=0 if idle else room,
             workers=settings.workers,
             pin=towers.device.type == "cuda",
             progress=progress,
         )
         room -= held_bytes(images)
         split = Split(table, images)
-        if name != "test":
+        if name != "test" and not idle:
             augmented = name == plan.train_split and towers.transform.kind != "none"
             split = pooled(
                 split,

@@ -117,6 +117,8 @@ class Session:
                         self._save(position)
                 position = self._end_epoch(replace(position, seconds=time.monotonic() - began))
                 self._save(position)
+                if self.world.any(flag=stop.asked):  # while validating
+                    raise Interrupted("stopped")
         self._restore_best(position)
         return position
 

@@ -66,7 +66,8 @@ def test_damaged_shard_fails_verification_with_the_data_exit_code(project: Proje
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (("shard",), 3, "no such file: data/processed/cleaned.csv"),
+        (("shard",), 3, "no cleaned CSV at data/processed/cleaned.csv"),
+        (("shard",), 3, "furnclip clean finalize"),
         (("shard", "products.csv", "--images", "nowhere"), 3, "no such image folder: nowhere"),
         (("shard", "products.csv", "--title-column", "nme"), 3, "did you mean name?"),
         (("shard", "products.csv", "--group-column", "x"), 3, "--group-column"),

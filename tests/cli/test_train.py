@@ -80,7 +80,15 @@ def test_resuming_a_finished_run_does_nothing(here: list[str]) -> None:
     run([*here, "--name", "mine"])
     before = Path("models/mine/model.safetensors").stat().st_mtime_ns
     assert run(["train", "--resume", "mine"]) == ""
+    assert json.loads(run(["train", "--resume", "mine", "--json"]))["status"] == "finished"
     assert Path("models/mine/model.safetensors").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"data": "x"}'])
+def test_damaged_settings_of_a_run_are_a_data_error(content: str) -> None:
+    Path("runs/mine").mkdir(parents=True)
+    Path("runs/mine/settings.json").write_text(content, "utf-8")
+    assert "start a new run" in run(["train", "--resume", "mine"], exit_code=3)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import pytest
 from furnclip.embeddings.catalogue import embed_catalogue
 from furnclip.encoder import Encoder
 from furnclip.errors import DataError, Interrupted, UsageError
+from furnclip.files import sole_writer
 from furnclip.progress import Task
 from furnclip.shards import ShardReader
 from furnclip.vectors import read_master
@@ -166,6 +167,23 @@ def test_ctrl_c_keeps_finished_shards_and_says_how_to_go_on(
     assert (result.files, result.skipped) == (6, 2)
     embed_catalogue(models, shards_dir=shards, out=tmp_path / "calm")
     assert _contents(out) == _contents(tmp_path / "calm")
+
+
+def test_two_runs_at_once_do_not_write_over_each_other(
+    models: Models, shards: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    with sole_writer(out), pytest.raises(DataError, match="another furnclip is writing"):
+        embed_catalogue(models, shards_dir=shards, out=out)
+    assert embed_catalogue(models, shards_dir=shards, out=out).rows == 26
+
+
+def test_a_folder_that_cannot_be_made_is_a_data_error(
+    models: Models, shards: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="cannot write"):
+        embed_catalogue(models, shards_dir=shards, out=tmp_path / "file" / "out")
 
 
 def test_kill_9_leaves_nothing_that_a_rerun_does_not_mend(

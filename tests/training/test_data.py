@@ -20,6 +20,7 @@ from furnclip.training.data import (
 )
 from furnclip.training.model import get_model
 from furnclip.training.pixels import Decoding, Held, open_pixels
+from tests.embeddings.shop import product, write_shard
 from tests.tiny import build_tiny_clip
 from tests.training.shards import TEXTS, write_split
 
@@ -99,6 +100,25 @@ def test_pairs_know_products_and_captions(split: Path, processor: Any) -> None:
     assert len(torch.unique(table.captions)) == 30
     first = table.ids[0, : table.lengths[0]].tolist()
     assert first == processor.tokenizer("a red sofa")["input_ids"]
+
+
+def test_products_of_one_group_are_not_each_others_right_answers(
+    tmp_path: Path, processor: Any
+) -> None:
+    folder = write_shard_of(tmp_path / "train", [("sofa-red", "sofa"), ("sofa-blue", "sofa")])
+    table = read_pairs(folder, processor, max_length=32)
+    assert table.groups == ["sofa-red", "sofa-blue"]
+    assert len(torch.unique(table.products)) == 2
+
+
+def write_shard_of(folder: Path, products: list[tuple[str, str]]) -> Path:
+    folder.mkdir()
+    rows = [
+        {**product(number), "product_id": name, "group": group}
+        for number, (name, group) in enumerate(products)
+    ]
+    write_shard(folder / "train-000000.tar", rows)
+    return folder
 
 
 def test_fingerprint_changes_with_the_pairs(tmp_path: Path, processor: Any) -> None:

@@ -1,6 +1,9 @@
 """Whole runs of a tiny CLIP on drawn squares."""
 
+import errno
 import json
+import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -14,12 +17,16 @@ from transformers import CLIPModel, CLIPProcessor
 from furnclip.config import TrainingSettings
 from furnclip.encoder import load_model
 from furnclip.errors import DataError, FurnclipError, Interrupted, UsageError
+from furnclip.files import sole_writer
 from furnclip.progress import SILENT, Progress
 from furnclip.state import StateStore
 from furnclip.state.training import epochs_of, latest_run, list_runs, steps_of
-from furnclip.training import session
+from furnclip.training import main as main_module
+from furnclip.training import publish, session
 from furnclip.training.main import TrainingResult, main, parse_args, run_training
+from furnclip.training.model import get_model
 from furnclip.training.trainer import StepOutcome, Trainer
+from furnclip.training.validation import evaluate
 from tests.tiny import build_tiny_clip
 from tests.training.shards import TEXTS, write_catalogue
 
@@ -161,6 +168,23 @@ def test_adapter_round_trip_keeps_the_logits(train: Train, tmp_path: Path) -> No
     assert adapted.logit_scale == merged.logit_scale
 
 
+def test_adapter_is_interpolated_as_the_published_model_is(
+    train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publish, "sweep_alpha", lambda score: (0.3, {0.3: score(0.3)}))
+    train(scenario="dual_lora", epochs=4, lr=5e-3, name="mine")
+    adapted: Any = load_model(Path("runs/mine/adapter"))[0]
+    merged: Any = load_model(Path("models/mine"))[0]
+    batch = {
+        "input_ids": torch.tensor([[0, 5, 9, 1], [0, 7, 8, 1]]),
+        "pixel_values": torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)),
+    }
+    with torch.no_grad():
+        found, expected = (m.eval()(**batch).logits_per_image for m in (adapted, merged))
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    assert adapted.logit_scale == merged.logit_scale
+
+
 def test_zero_shot_measures_and_writes_no_model(train: Train, store: StateStore) -> None:
     result = train(scenario="zero_shot")
     assert result.model_path is None
@@ -261,6 +285,91 @@ def test_signal_saves_a_checkpoint_and_names_the_command_that_goes_on(
     assert list_runs(store)[0].status == "interrupted"
     assert train(resume="mine").steps == 6
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_signal_while_validating_stops_before_anything_is_published(
+    train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called = 0
+
+    def signalled(*args: Any, **kwargs: Any) -> dict[str, float]:
+        nonlocal called
+        called += 1
+        if called == 3:  # before training, after the first epoch, after the last
+            signal.raise_signal(signal.SIGINT)
+        return evaluate(*args, **kwargs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(session, "evaluate", signalled)
+        with pytest.raises(Interrupted, match="step 6 is kept"):
+            train(name="mine")
+    assert not Path("models/mine").exists()
+    assert train(resume="mine").steps == 6
+
+
+def test_two_runs_at_once_cannot_share_a_name(
+    train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def another_begins(*args: Any, **kwargs: Any) -> Any:
+        Path("runs/mine").mkdir(parents=True)
+        return get_model(*args, **kwargs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(main_module, "get_model", another_begins)
+        with pytest.raises(UsageError, match="called mine already"):
+            train(name="mine")
+
+
+@pytest.mark.parametrize(
+    "name", ["trained.safetensors", "optimizer.safetensors", "random.safetensors", "state.json"]
+)
+def test_damaged_checkpoint_names_the_file_and_the_one_before_it_goes_on(
+    train: Train, name: str
+) -> None:
+    train(name="mine", checkpoint_steps=2)
+    newest = max(Path("runs/mine/checkpoints").glob("step-*"))
+    (newest / name).write_bytes(b"{")
+    with pytest.raises(DataError, match=f"cannot read .*{name}") as caught:
+        train(resume="mine", checkpoint_steps=2)
+    assert str(newest) in str(caught.value.hint)
+    shutil.rmtree(newest)
+    assert train(resume="mine", checkpoint_steps=2).steps == 6
+
+
+def test_full_disk_is_one_message_with_the_command_that_goes_on(
+    train: Train, store: StateStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(session, "save_checkpoint", full)
+    with pytest.raises(DataError, match="No space left on device") as caught:
+        train(name="mine")
+    assert "--resume mine" in str(caught.value.hint)
+    assert list_runs(store)[0].status == "failed"
+
+
+def test_a_run_is_not_resumed_while_it_trains(train: Train, store: StateStore) -> None:
+    train(name="mine", epochs=1)
+    with (
+        sole_writer(Path("runs/mine")),
+        pytest.raises(DataError, match="another furnclip is writing runs/mine"),
+    ):
+        train(resume="mine", epochs=1)
+    assert list_runs(store)[0].status == "finished"
+
+
+def test_a_wrong_base_is_told_before_anything_is_written(shards: Path) -> None:
+    with pytest.raises(DataError, match="no model folder at"):
+        run_training(
+            TrainingSettings(),
+            data=shards,
+            base="no/model/here",
+            runs_dir=Path("runs"),
+            models_dir=Path("models"),
+            state=StateStore(Path("state.duckdb")),
+        )
+    assert not Path("runs").exists()
 
 
 def test_resuming_with_other_settings_is_refused_by_name(train: Train) -> None:
