@@ -133,3 +133,9 @@ def test_fit_keeps_the_aspect_and_is_centred(size: tuple[int, int]) -> None:
     height, width = int(np.ptp(red[0])) + 1, int(np.ptp(red[1])) + 1
     assert width / height == pytest.approx(size[0] / size[1])
     assert (red[0].min(), red[1].min()) == ((60 - height) // 2, (60 - width) // 2)
+
+
+def test_a_box_of_nearly_the_pictures_shape_is_filled_without_a_strip() -> None:
+    fitted = fit(Image.new("RGB", (224, 224), "white"), 144, 150, background=(0, 0, 0))
+    assert fitted.size == (144, 150)
+    assert fitted.getextrema() == ((255, 255),) * 3
