@@ -17,8 +17,9 @@ def fit(
 ) -> Image.Image:
     """Scale ``image`` into exactly ``width`` x ``height`` RGB pixels, centred, aspect kept.
 
-    A box that is within 4% of the picture's shape is filled: cells seldom make an exact square, and
-    a strip of a few pixels shows as a coloured edge once the palette is reduced. The result is opaque, so drawing it over the last picture of the same box needs no clearing.
+    A box that is within 4% of the picture's shape is filled: cells seldom make an exact square,
+    and a strip of a few pixels shows as a coloured edge once the palette is reduced. The result is
+    opaque, so drawing it over the last picture of the same box needs no clearing.
     """
     scale = min(width / image.width, height / image.height)
     inner = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
