@@ -8,9 +8,9 @@ shards and give their folder.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
-from furnclip.errors import DataError
+from furnclip.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     import torch
@@ -39,6 +39,7 @@ def stream_batches(
     """
     import webdataset as wds
 
+    _open_s3_with_fsspec()
     source = wds.WebDataset(
         urls,
         resampled=is_train,
@@ -99,11 +100,41 @@ class RemoteBatches:
             }
 
 
+def _open_s3_with_fsspec() -> None:
+    """Teach webdataset ``s3://``, which it does not open by itself (extra ``s3``).
+
+    Credentials, region and endpoint come from where the AWS tools look for them.
+    """
+    import webdataset as wds
+
+    wds.gopen_schemes.setdefault("s3", _read_s3)
+
+
+def _read_s3(url: str, *_mode: str, **_options: object) -> IO[bytes]:
+    try:
+        import fsspec
+
+        return cast("IO[bytes]", fsspec.open(url, "rb").open())
+    except ImportError as error:
+        raise ConfigError(
+            f"cannot read {url}: {error.name} is not installed", hint="pip install 'furnclip[s3]'"
+        ) from error
+    except OSError as error:
+        raise DataError(
+            f"cannot read {url}: {error}", hint="check the URL and the access"
+        ) from error
+
+
 class _Decode:
     """Turn one raw sample into (uint8 pixels, caption); runs in the workers."""
 
     def __init__(self, size: int) -> None:
         self._size = size
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore in a spawned worker, whose webdataset has not been taught yet."""
+        self.__dict__.update(state)
+        _open_s3_with_fsspec()
 
     def __call__(self, sample: dict[str, Any]) -> tuple[Tensor, str]:
         import numpy as np
