@@ -86,10 +86,16 @@ def _open_table(path: Path) -> tuple[list[str], Iterator[tuple[int, list[str]]]]
     _, header = next(records, (0, []))
     if not any(name.strip() for name in header):
         raise DataError(f"{path} is empty: no header row", hint="the first line names the columns")
+    separator = next((mark for mark in ";\t|" if mark in header[0]), None)
+    if len(header) == 1 and separator is not None:
+        raise DataError(
+            f"{path} separates its columns with {separator!r}",
+            hint="save it as comma-separated CSV (UTF-8)",
+        )
     repeated = {name for name in header if header.count(name) > 1}
     if repeated:
         raise DataError(
-            f"{path} names a column twice: {', '.join(sorted(repeated))}",
+            f"{path} names a column twice: {', '.join(map(repr, sorted(repeated)))}",
             hint="rename one of them",
         )
     return header, records

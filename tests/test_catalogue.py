@@ -21,7 +21,8 @@ def test_rows_are_read_with_quotes_line_breaks_and_a_byte_order_mark() -> None:
     [
         (b"", "is empty: no header"),
         (b"a,b\n1,2\n1,2,3\n", "line 3: 3 fields where the header has 2"),
-        (b"a,a\n1,2\n", "names a column twice: a"),
+        (b"a;b\n1;2\n", "separates its columns with ';'"),
+        (b"a,a\n1,2\n", "names a column twice: 'a'"),
         (b"a,b\n1,\xff\n", r"is not UTF-8"),
         (b'a,b\n1,"x\n', "after line"),
     ],

@@ -41,8 +41,9 @@ _KEY_HINT = "set OPENAI_API_KEY in the environment or in .env"
 class BatchAPIClient:
     """A thread-safe client of the Batch API.
 
-    ``api_key`` and ``base_url`` default to the settings, then OPENAI_BASE_URL, then OpenAI. The key
-    is held only by the SDK's client; ``key_fingerprint`` is enough to tell two keys apart.
+    Without ``api_key`` the settings are read, for the key and the address. Without an address it is
+    OPENAI_BASE_URL, then OpenAI. The key is held only by the SDK's client; ``key_fingerprint`` is
+    enough to tell two keys apart.
     """
 
     name = "openai"
@@ -56,13 +57,12 @@ class BatchAPIClient:
         max_retries: int = 2,
         http_client: httpx2.Client | None = None,
     ) -> None:
-        if not (api_key and base_url):
-            settings = load_settings()
-            if settings.openai_api_key is not None:
-                api_key = api_key or settings.openai_api_key.get_secret_value()
-            base_url = base_url or settings.cleaning.base_url
         if not api_key:
-            raise ConfigError("no API key: OPENAI_API_KEY is not set", hint=_KEY_HINT)
+            settings = load_settings()
+            if settings.openai_api_key is None:
+                raise no_key()
+            api_key = settings.openai_api_key.get_secret_value()
+            base_url = base_url or settings.cleaning.base_url
         self.base_url: str | None = base_url or os.environ.get("OPENAI_BASE_URL") or _DEFAULT_URL
         self.key_fingerprint: str | None = hashlib.sha256(api_key.encode()).hexdigest()[:8]
         self._options: dict[str, Any] = {
@@ -179,6 +179,11 @@ class BatchAPIClient:
 
                 self._made = OpenAI(**self._options)
             return self._made
+
+
+def no_key() -> ConfigError:
+    """Return the error of a missing key."""
+    return ConfigError("no API key: OPENAI_API_KEY is not set", hint=_KEY_HINT)
 
 
 @contextmanager

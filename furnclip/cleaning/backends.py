@@ -1,6 +1,6 @@
 """What furnclip needs from whoever answers requests, in the Batch API's terms.
 
-The OpenAI client (``api_client``) and the local backends (``local_batches``) offer the same five
+The OpenAI client (``api_client``) and the local backends (``local_batches``) offer the same
 verbs, so submitting, polling and harvesting do not know whom they talk to.
 """
 

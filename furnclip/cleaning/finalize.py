@@ -7,6 +7,7 @@ from pathlib import Path
 
 from furnclip.catalogue import CLEANED_COLUMNS, read_header, read_rows, write_csv_atomic
 from furnclip.errors import DataError
+from furnclip.files import writing_in
 from furnclip.state import StateStore
 from furnclip.state.cleaning import (
     RowResult,
@@ -38,21 +39,40 @@ def finalize(
 ) -> FinalizeResult:
     """Write the cleaned CSV of a run, whole or not at all.
 
-    Raises ``DataError`` while rows are not answered, unless ``allow_partial``, and when the CSV
-    is not the one that was prepared.
+    Raises ``DataError`` while rows are not answered, unless ``allow_partial``, when the CSV is not
+    the one that was prepared, and when ``output`` is that CSV or cannot be written.
     """
     counts = run_counts(store, run.run)
     if counts.pending and not allow_partial:
         raise DataError(
             f"{counts.pending:,} of {counts.rows:,} rows have no answer yet",
-            hint="`furnclip clean wait` fetches them; --allow-partial writes the file without",
+            hint=f"{_way_on(store, run)}; --allow-partial writes the file without",
         )
+    check_output(run, output)
     _check_unchanged(run)
     header = [name for name in read_header(run.csv) if name not in CLEANED_COLUMNS]
     rows = _merged(run, header, row_results(store, run))
-    write_csv_atomic(output, [*header, *CLEANED_COLUMNS], rows)
+    with writing_in(output):
+        write_csv_atomic(output, [*header, *CLEANED_COLUMNS], rows)
     record_finalized(store, run.run, output, counts)
     return _result(store, run, counts, output)
+
+
+def check_output(run: RunRow, output: Path) -> None:
+    """Refuse to write where a folder or the raw CSV of the run is."""
+    if output.is_dir():
+        raise DataError(f"{output} is a folder", hint="name a file with --output")
+    if output.resolve() == run.csv:
+        raise DataError(f"{output} is the raw CSV itself", hint="name another file with --output")
+
+
+def _way_on(store: StateStore, run: RunRow) -> str:
+    unread = [batch for batch in list_batches(store, run=run.run) if not batch.harvested]
+    if not unread:
+        return "`furnclip clean upload` sends them"
+    if all(batch.status == "orphaned" for batch in unread):
+        return "`furnclip clean retry`, then `furnclip clean upload`, asks the lost ones again"
+    return "`furnclip clean wait` fetches them"
 
 
 def _check_unchanged(run: RunRow) -> None:
@@ -60,7 +80,10 @@ def _check_unchanged(run: RunRow) -> None:
         with run.csv.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise DataError(f"cannot read {run.csv}, which run {run.run} was made from") from error
+        raise DataError(
+            f"cannot read {run.csv}, which run {run.run} was made from: {error.strerror}",
+            hint="put it back, or prepare another with `furnclip clean prepare`",
+        ) from error
     if digest != run.csv_sha256:
         raise DataError(
             f"{run.csv} was changed since run {run.run} was prepared",

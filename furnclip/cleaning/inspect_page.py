@@ -14,8 +14,9 @@ from itertools import islice
 from pathlib import Path
 from string import Template
 
+from furnclip.cleaning.finalize import check_output
 from furnclip.errors import ImageError
-from furnclip.files import atomic_path
+from furnclip.files import atomic_path, writing_in
 from furnclip.images import encode_jpeg, load_letterboxed, resolve_image
 from furnclip.progress import SILENT, Progress
 from furnclip.state import StateStore
@@ -29,7 +30,8 @@ _FIELDS = ("object_type", "color", "material", "style")
 def write_page(
     store: StateStore, run: RunRow, output: Path, *, limit: int, progress: Progress = SILENT
 ) -> int:
-    """Write the page, failed rows first, then in input order; returns the rows shown."""
+    """Write the page, rows without an answer first, then in input order; returns the rows shown."""
+    check_output(run, output)
     results = sorted(row_results(store, run), key=lambda row: row.status == "ok")
     shown = list(islice(results, limit))
     page = Template((files("furnclip.cleaning") / "data" / "inspect.html").read_text("utf-8"))
@@ -40,7 +42,11 @@ def write_page(
     head, _, tail = page.substitute(
         title=html.escape(run.csv.name), run=run.run, total=len(shown), **counts
     ).partition("<!--rows-->")
-    with atomic_path(output) as temporary, temporary.open("w", encoding="utf-8") as file:
+    with (
+        writing_in(output),
+        atomic_path(output) as temporary,
+        temporary.open("w", encoding="utf-8") as file,
+    ):
         file.write(head)
         with progress.task("Drawing", total=len(shown), unit="rows") as task:
             for text in _rows(run.image_root, shown):

@@ -15,11 +15,12 @@ def exclusive(
 ) -> Iterator[None]:
     """Hold the clean lock beside the state file; ``StateLockedError`` when another command does.
 
-    The lock goes with the process, also after kill -9.
+    The lock goes with the process, also after kill -9. Raises ``StateError`` when the folder of the
+    state file cannot be made.
     """
     from filelock import FileLock, Timeout
 
-    store.path.parent.mkdir(parents=True, exist_ok=True)
+    store.make_folder()
     lock = FileLock(f"{store.path}.clean.lock", thread_local=False)
     try:
         with lock.acquire(timeout=wait_seconds):

@@ -4,10 +4,11 @@ import hashlib
 from pathlib import Path
 
 from furnclip.cleaning.harvest import import_file
+from furnclip.cleaning.locking import exclusive
 from furnclip.errors import DataError
 from furnclip.state import StateStore
 from furnclip.state.cleaning import RunRow, run_counts
-from furnclip.state.cleaning_parts import adopt_outside_batch
+from furnclip.state.cleaning_parts import adopt_outside_batch, discard_if_empty
 
 
 def import_outside(store: StateStore, run: RunRow, path: Path, *, max_attempts: int) -> int:
@@ -20,16 +21,18 @@ def import_outside(store: StateStore, run: RunRow, path: Path, *, max_attempts: 
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
+        raise DataError(
+            f"cannot read {path}: {error.strerror}", hint="give a batch output file with --from"
+        ) from error
     before = run_counts(store, run.run)
     batch_id = f"file_{digest[:16]}"
-    adopt_outside_batch(store, run.run, run.model, batch_id)
-    import_file(store, batch_id, path, max_attempts=max_attempts)
-    after = run_counts(store, run.run)
-    gained = after.answered - before.answered
-    if gained == 0 and before.answered == 0:
+    with exclusive(store, "take answers"):
+        adopt_outside_batch(store, run.run, run.model, batch_id)
+        import_file(store, batch_id, path, max_attempts=max_attempts)
+        is_empty = discard_if_empty(store, batch_id)
+    if is_empty:
         raise DataError(
             f"{path} answers no question of run {run.run}",
-            hint="custom ids must be those of the request files; see `furnclip clean list`",
+            hint="it must be a batch output file with the custom ids of the request files",
         )
-    return gained
+    return run_counts(store, run.run).answered - before.answered

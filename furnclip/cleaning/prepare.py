@@ -40,6 +40,7 @@ from furnclip.state.cleaning import (
     record_run,
     request_states,
 )
+from furnclip.state.cleaning_parts import forget_lost, parts_of_run, requeued_lines
 
 _RULES_IMAGE_SIZE = 128
 """The rules look at colours only; a small photo gives the same answer as a large one."""
@@ -122,9 +123,15 @@ def prepare(
     if not incremental:
         question = replace(question, salt=f"{question.salt} {datetime.now(UTC).isoformat()}")
     with exclusive(store, "prepare"):
+        if not dry_run:
+            _forget_lost_files(store, run)
         plan, writer = _write_parts(
             store, run, settings, question, limit=limit, dry_run=dry_run, progress=progress
         )
+        if not plan.rows:
+            raise DataError(
+                f"{csv} has no rows below its header", hint="give a CSV with one product a row"
+            )
         if not dry_run:
             run = replace(run, row_count=len(plan.rows))
             record_run(store, run, plan.rows, plan.requests, writer.finished)
@@ -182,6 +189,16 @@ def _run(
         folder=(folder or batches_dir / name).resolve(),
         row_count=0,
     )
+
+
+def _forget_lost_files(store: StateStore, run: RunRow) -> None:
+    """Have questions written anew whose request file was deleted before it was sent."""
+    unsent = parts_of_run(store, run.run, ("ready", "uploading", "waiting"))
+    parts = [p.part for p in unsent if p.file_id is None and not p.path.is_file()]
+    again = requeued_lines(store, run.run)
+    keys = [line.request_key for path, line, *_ in again if not path.is_file()]
+    if parts or keys:
+        forget_lost(store, parts, keys)
 
 
 def _write_parts(

@@ -129,6 +129,14 @@ class Cleaner:
             batches=tuple(list_batches(self.store, run=run.run)),
         )
 
+    def is_uploaded(self, run: RunRow) -> bool:
+        """Say whether anything of a run was submitted, or nothing is left to submit."""
+        return bool(list_batches(self.store, run=run.run)) or not self.counts(run).pending
+
+    def counts(self, run: RunRow) -> RunCounts:
+        """Count the rows of a run by what became of them."""
+        return run_counts(self.store, run.run)
+
     def wait(
         self, run: RunRow, *, timeout: float | None = None, progress: Progress = SILENT
     ) -> WaitResult:
@@ -162,11 +170,16 @@ class Cleaner:
 
         return import_outside(self.store, run, path, max_attempts=self.settings.max_attempts)
 
-    def status(self, batch_id: str | None = None, *, ask: bool = True) -> StatusResult:
-        """Return batches as stored, after asking the server when it answers soon."""
+    def status(self, name: str | None = None, *, ask: bool = True) -> StatusResult:
+        """Return all batches, one, or a run's, after asking the server when it answers soon."""
+        batch_id, run = name, None
         batches = list_batches(self.store, batch_id=batch_id)
-        if batch_id is not None and not batches:
-            return StatusResult((self._foreign(batch_id),))
+        if name is not None and not batches:
+            runs = find_run(self.store, name)
+            if len(runs) != 1:
+                return StatusResult((self._foreign(name),))
+            batch_id, run = None, runs[0].run
+            batches = list_batches(self.store, run=run)
         if not ask or all(batch.harvested for batch in batches):
             return StatusResult(tuple(batches))
         from furnclip.cleaning.poll import refresh
@@ -176,16 +189,20 @@ class Cleaner:
             refresh(self.store, batches, self.backend_of(quick=True))
         except (RemoteError, ConfigError) as error:
             stale = error.message
-        return StatusResult(tuple(list_batches(self.store, batch_id=batch_id)), stale)
+        return StatusResult(tuple(list_batches(self.store, run=run, batch_id=batch_id)), stale)
 
     def cancel(self, batch_id: str) -> RemoteBatch:
-        """Ask for a batch to stop; what is finished is kept and can be finalized."""
+        """Ask for a batch to stop, unless it has; what is finished can be finalized."""
+        from furnclip.cleaning.backends import RemoteBatch
+
         known = list_batches(self.store, batch_id=batch_id)
         if not known:
             raise DataError(
                 f"the state file knows no batch {batch_id}",
                 hint="`furnclip clean status` lists the batches",
             )
+        if known[0].harvested:
+            return RemoteBatch(batch_id, known[0].status, None, known[0].submitted_at)
         remote = self.backend_of()(known[0]).cancel(batch_id)
         update_batch(self.store, batch_id, {"status": remote.status})
         return remote
@@ -227,8 +244,11 @@ class Cleaner:
                 folder, base_url=base_url, api_key=self.api_key,
                 concurrency=self.settings.concurrency,
             )  # fmt: skip
-        from furnclip.cleaning.api_client import BatchAPIClient
+        from furnclip.cleaning.api_client import BatchAPIClient, no_key
 
+        if self.api_key is None:
+            raise no_key()
+        base_url = base_url or self.settings.base_url
         if quick:
             return BatchAPIClient(self.api_key, base_url, timeout=_QUICK_SECONDS, max_retries=0)
         return BatchAPIClient(self.api_key, base_url)

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from furnclip.cli.clean_view import (
+    batch_json,
+    counts_line,
+    print_batches,
+    print_plan,
+    usd,
+    watch_batches,
+)
 from furnclip.cli.common import JsonOption, settings, store
-from furnclip.errors import ExitCode
+from furnclip.errors import DataError, ExitCode, UsageError
 
 if TYPE_CHECKING:
     from furnclip.cleaning.prepare import PrepareResult
     from furnclip.cleaning.service import Cleaner
-    from furnclip.state.cleaning import RunCounts
-    from furnclip.state.cleaning_parts import BatchRow
+
+_PREPARE = "furnclip clean prepare CSV --images DIR"
 
 app = typer.Typer(
     no_args_is_help=True, help="Clean a raw catalogue: titles and photos to product fields."
@@ -49,7 +56,10 @@ def prepare(
     *,
     images: Annotated[
         Path | None,
-        typer.Option("--images", help="Root of the image paths; default: the CSV's folder."),
+        typer.Option(
+            "--images",
+            help="Root of the image paths; default: paths.image_dir, else the CSV's folder.",
+        ),
     ] = None,
     title_column: Annotated[str | None, typer.Option(help="Column of the raw titles.")] = None,
     image_column: Annotated[str | None, typer.Option(help="Column of the image paths.")] = None,
@@ -83,9 +93,8 @@ def prepare(
     if as_json:
         print_json(result)
         return
-    _print_plan(result)
-    if not dry_run:
-        next_step("furnclip clean upload" if result.parts else "furnclip clean finalize")
+    print_plan(result)
+    next_step(_after_prepare(cleaner, result))
 
 
 @app.command()
@@ -105,15 +114,15 @@ def upload(
 
     cleaner = _cleaner(ctx, max_usd=max_usd, base_url=base_url)
     chosen = cleaner.run(run)
-    if not yes and not as_json:
+    if not yes:
         _confirm(cleaner.estimate(chosen))
     result = cleaner.upload(chosen, progress=progress())
     if as_json:
-        print_json({"run": result.run, "batches": [_batch(b) for b in result.batches]})
+        print_json({"run": result.run, "batches": [batch_json(b) for b in result.batches]})
         return
     if not result.submitted:
         say("Nothing new to submit.")
-    _print_batches(result.batches)
+    print_batches(result.batches)
     if result.waiting:
         say(f"{result.waiting} parts wait for room in the provider's queue.")
     next_step("furnclip clean wait" if result.counts.pending else "furnclip clean finalize")
@@ -122,7 +131,9 @@ def upload(
 @app.command()
 def status(
     ctx: typer.Context,
-    batch: Annotated[str | None, typer.Argument(help="Batch id; default: all.")] = None,
+    batch: Annotated[
+        str | None, typer.Argument(help="Batch id, or a run for its batches; default: all.")
+    ] = None,
     interval: Annotated[
         float, typer.Option(min=1.0, help="Seconds between two looks with --watch.")
     ] = 10.0,
@@ -134,28 +145,33 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """Show one batch or all; works while other commands run."""
-    from furnclip.console import print_json, say, warn
+    from furnclip.console import next_step, print_json, say, warn
 
     cleaner = _cleaner(ctx)
+    if watch and as_json:
+        raise UsageError("--watch draws, --json prints once", hint="leave one of them out")
     if watch:
-        _watch(cleaner, batch, interval, ask=refresh)
+        watch_batches(cleaner, batch, interval, ask=refresh)
         return
     result = cleaner.status(batch, ask=refresh)
     if result.stale:
         warn(f"showing what is stored: {result.stale}")
     if as_json:
-        print_json({"batches": [_batch(b) for b in result.batches]})
+        print_json({"batches": [batch_json(b) for b in result.batches]})
     elif result.batches:
-        _print_batches(result.batches)
+        print_batches(result.batches)
     else:
         say("No batches yet.")
+        next_step("furnclip clean upload" if cleaner.runs() else _PREPARE)
 
 
 @app.command()
 def wait(
     ctx: typer.Context,
     run: RunArgument = None,
-    poll: Annotated[float | None, typer.Option("--poll", help="Seconds between two polls.")] = None,
+    poll: Annotated[
+        float | None, typer.Option("--poll", min=0.01, help="Seconds between two polls.")
+    ] = None,
     timeout: Annotated[
         float | None, typer.Option("--timeout", help="Give up waiting after so many seconds.")
     ] = None,
@@ -167,15 +183,22 @@ def wait(
     from furnclip.console import next_step, print_json, progress, say
 
     cleaner = _cleaner(ctx, poll_seconds=poll, base_url=base_url)
-    result = cleaner.wait(cleaner.run(run), timeout=timeout, progress=progress())
+    chosen = cleaner.run(run)
+    if not cleaner.is_uploaded(chosen):
+        raise DataError(
+            f"nothing of run {chosen.run} is uploaded yet", hint="start with: furnclip clean upload"
+        )
+    result = cleaner.wait(chosen, timeout=timeout, progress=progress())
     if as_json:
-        batches = [_batch(b) for b in result.batches]
+        batches = [batch_json(b) for b in result.batches]
         print_json({"run": result.run, "finished": result.finished, "batches": batches})
     else:
-        _print_batches(result.batches)
-        say(_counts(result.counts))
+        print_batches(result.batches)
+        say(counts_line(result.counts))
     if not result.finished:
         say("Not finished.")
+        lost = any(b.status == "orphaned" for b in result.batches)
+        next_step("furnclip clean retry asks lost rows again" if lost else "furnclip clean wait")
         raise typer.Exit(ExitCode.ERROR)
     next_step("furnclip clean finalize")
 
@@ -200,13 +223,14 @@ def finalize(
     as_json: JsonOption = False,
 ) -> None:
     """Merge the answers into the cleaned CSV, in input order, with a status for every row."""
-    from dataclasses import asdict
-
+    from furnclip.catalogue import read_header
     from furnclip.cleaning.accuracy import measure_csv
     from furnclip.console import next_step, print_json, result
 
     cleaner = _cleaner(ctx)
     chosen = cleaner.run(run)
+    if truth is not None:
+        read_header(truth)
     if from_file is not None:
         cleaner.import_output(chosen, from_file)
     done = cleaner.finalize(
@@ -214,12 +238,12 @@ def finalize(
     )
     accuracy = measure_csv(done.output, truth) if truth is not None else []
     if as_json:
-        print_json(asdict(done) | {"accuracy": {a.field: a.accuracy for a in accuracy}})
+        print_json(vars(done) | {"accuracy": {a.field: a.accuracy for a in accuracy}})
         return
     result(
         f"{done.output}: {done.cleaned:,} cleaned, {done.failed:,} failed, "
         f"{done.image_errors:,} without a usable photo, {done.pending:,} pending; "
-        f"cost {_usd(done.cost)}"
+        f"cost {usd(done.cost)}"
     )
     for field in accuracy:
         result(
@@ -266,11 +290,11 @@ def retry(ctx: typer.Context, run: RunArgument = None, *, as_json: JsonOption = 
 @app.command("list")
 def list_(ctx: typer.Context, *, as_json: JsonOption = False) -> None:
     """List the prepared runs."""
-    from furnclip.console import print_json, print_table, say
+    from furnclip.console import next_step, print_json, print_table, say
 
     runs = _cleaner(ctx).runs()
     if as_json:
-        print_json({"runs": [{**_plain(run), "counts": counts} for run, counts in runs]})
+        print_json({"runs": [{**vars(run), "counts": counts} for run, counts in runs]})
     elif runs:
         columns = ("run", "prepared", "csv", "backend", "rows", "ok", "failed", "no photo",
                    "pending")  # fmt: skip
@@ -282,6 +306,7 @@ def list_(ctx: typer.Context, *, as_json: JsonOption = False) -> None:
         print_table(None, columns, rows, right=range(4, 9))
     else:
         say("Nothing is prepared yet.")
+        next_step(_PREPARE)
 
 
 @app.command()
@@ -317,116 +342,10 @@ def _confirm(estimate: float | None) -> None:
     typer.confirm(f"Submit {cost}?", abort=True, err=True)
 
 
-def _print_plan(result: PrepareResult) -> None:
-    from furnclip.console import print_table, warn
-
-    rows = [
-        ("rows", f"{result.rows:,}"),
-        ("requests to send", f"{result.requests:,}"),
-        ("rows that share a request", f"{result.deduplicated:,}"),
-        ("requests asked before", f"{result.known:,}"),
-        ("rows without a usable photo", f"{result.rejected:,}"),
-        ("request files", f"{result.parts:,}"),
-        ("prompt tokens, estimated", f"{result.est_tokens:,}"),
-        ("answer tokens, estimated", f"{result.est_output_tokens:,}"),
-        ("cost, estimated", _usd(result.est_usd)),
-    ]
-    columns = (f"run {result.run or '(dry)'}", f"{result.backend}, {result.model}")
-    print_table(None, columns, rows, right=(1,))
-    for number, reason in result.rejections[:10]:
-        warn(f"row {number}: {reason}")
-    if len(result.rejections) > 10:
-        warn(f"and {len(result.rejections) - 10:,} more; the cleaned CSV names them all")
-
-
-_COLUMNS = ("batch", "status", "done", "failed", "total", "rate", "left", "est.", "cost")
-
-
-def _rows(batches: Sequence[BatchRow]) -> list[tuple[str, ...]]:
-    return [
-        (b.batch_id, b.status, f"{b.completed:,}", f"{b.failed:,}", f"{b.total:,}", *_speed(b),
-         _usd(b.est_usd), _usd(b.usd) if b.harvested else "")
-        for b in batches
-    ]  # fmt: skip
-
-
-def _speed(batch: BatchRow) -> tuple[str, str]:
-    """Return rate and time left since submission, empty for a finished or idle batch."""
-    from datetime import UTC, datetime, timedelta
-
-    seconds = (datetime.now(UTC) - batch.submitted_at).total_seconds()
-    done = batch.completed + batch.failed
-    if batch.harvested or not done or seconds <= 0:
-        return "", ""
-    rate = done / seconds
-    left = timedelta(seconds=round((batch.total - done) / rate))
-    return f"{rate * 60:,.1f}/min", str(left)
-
-
-def _print_batches(batches: Sequence[BatchRow]) -> None:
-    from furnclip.console import print_table
-
-    print_table(None, _COLUMNS, _rows(batches), right=range(2, 9))
-
-
-def _watch(cleaner: Cleaner, batch: str | None, interval: float, *, ask: bool) -> None:
-    """Redraw the table until every batch is finished."""
-    import time
-
-    from rich.console import Group
-    from rich.live import Live
-    from rich.text import Text
-
-    from furnclip.cleaning.backends import TERMINAL
-    from furnclip.console import out, table
-    from furnclip.errors import Interrupted
-
-    try:
-        with Live(console=out(), auto_refresh=False) as live:
-            while True:
-                result = cleaner.status(batch, ask=ask)
-                note = f"showing what is stored: {result.stale}" if result.stale else ""
-                drawn = table(None, _COLUMNS, _rows(result.batches), right=range(2, 9))
-                live.update(Group(drawn, Text(note)), refresh=True)
-                if all(b.harvested or b.status in TERMINAL for b in result.batches):
-                    return
-                time.sleep(interval)
-    except KeyboardInterrupt:
-        raise Interrupted(
-            "stopped watching; the batches go on", hint="look again with: furnclip clean status"
-        ) from None
-
-
-def _batch(batch: BatchRow) -> dict[str, Any]:
-    return {
-        "id": batch.batch_id,
-        "status": batch.status,
-        "done": batch.completed,
-        "failed": batch.failed,
-        "total": batch.total,
-        "est_usd": batch.est_usd,
-        "cost": batch.usd,
-        "run": batch.run,
-        "part": batch.part,
-        "harvested": batch.harvested,
-        "submitted_at": batch.submitted_at,
-    }
-
-
-def _counts(counts: RunCounts) -> str:
-    return (
-        f"{counts.answered:,} of {counts.rows:,} rows cleaned, {counts.failed:,} failed, "
-        f"{counts.image_errors:,} without a usable photo, {counts.pending:,} pending"
-    )
-
-
-def _usd(amount: float | None) -> str:
-    if amount is None:
-        return "unknown"
-    return f"${amount:,.2f}" if amount >= 0.1 or amount == 0 else f"${amount:.4f}"
-
-
-def _plain(value: Any) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return asdict(value)
+def _after_prepare(cleaner: Cleaner, result: PrepareResult) -> str:
+    if result.rejected == result.rows:
+        return "no photo could be used: check --images and --image-column, and prepare again"
+    if result.run is None:
+        return "the same command without --dry-run"
+    pending = cleaner.counts(cleaner.run(result.run)).pending
+    return "furnclip clean upload" if pending else "furnclip clean finalize"

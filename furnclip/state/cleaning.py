@@ -64,7 +64,7 @@ class SourceRow:
 
 @dataclass(frozen=True)
 class RequestRow:
-    """One question; ``token_factor`` multiplies the cap on completion tokens."""
+    """One question; the tokens are estimates."""
 
     request_key: str
     custom_id: str

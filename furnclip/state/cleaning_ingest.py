@@ -7,6 +7,7 @@ is in any way unusual goes through ``classify``, so both ways give the same answ
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,7 +64,8 @@ def import_lines(
     max_attempts: int,
 ) -> int:
     """Import a batch output file in chunks; returns the number of requests answered by it."""
-    parsed = path.with_name(f".{path.name}.parquet")
+    # Beside the state file, for the folder of ``path`` may be read-only.
+    parsed = store.path.with_name(f".{path.name}.{os.getpid()}.parquet")
     try:
         lines = _parse(path, parsed, classify)
         counts = [

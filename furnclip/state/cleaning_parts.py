@@ -88,7 +88,14 @@ def parts_of_run(store: StateStore, run: str, states: Sequence[str]) -> list[Par
 
 def get_part(store: StateStore, part: str) -> PartRow:
     """Return one part as it is now."""
-    return _one_part(store, "p.part = ?", part)
+    with store.transaction() as connection:
+        found = connection.execute(
+            f"SELECT {_PART} FROM cleaning_part p WHERE p.part = ?",  # noqa: S608
+            [part],
+        ).fetchone()
+    if found is None:
+        raise StateError(f"the state file knows no part {part}")
+    return _part_row(found)
 
 
 def part_by_path(store: StateStore, path: Path) -> PartRow | None:
@@ -99,13 +106,6 @@ def part_by_path(store: StateStore, path: Path) -> PartRow | None:
             [str(path.resolve())],
         ).fetchone()
     return None if found is None else _part_row(found)
-
-
-def part_of_batch(store: StateStore, batch_id: str) -> PartRow:
-    """Return the part a batch was made from."""
-    return _one_part(
-        store, "p.part IN (SELECT part FROM cleaning_batch WHERE batch_id = ?)", batch_id
-    )
 
 
 def set_part(
@@ -132,6 +132,25 @@ def forget_file(store: StateStore, part: str) -> None:
         connection.execute(
             "UPDATE cleaning_part SET state = 'ready', file_id = NULL WHERE part = ?", [part]
         )
+
+
+def forget_lost(store: StateStore, parts: Sequence[str], keys: Sequence[str]) -> None:
+    """Forget parts that never left and whose file is gone, and those unanswered questions.
+
+    ``keys`` are questions to forget besides the ones in the parts; ``prepare`` writes them anew.
+    """
+    with store.transaction() as connection:
+        connection.execute(
+            "DELETE FROM cleaning_request WHERE state IN ('open', 'requeue') AND request_key IN "
+            "(SELECT unnest($keys::VARCHAR[]) UNION ALL SELECT request_key "
+            "FROM cleaning_part_request WHERE part IN (SELECT unnest($parts::VARCHAR[])))",
+            {"keys": list(keys), "parts": list(parts)},
+        )
+        for table in ("cleaning_part_request", "cleaning_part"):
+            connection.execute(
+                f"DELETE FROM {table} WHERE part IN (SELECT unnest(?::VARCHAR[]))",  # noqa: S608
+                [list(parts)],
+            )
 
 
 def begin_attempt(store: StateStore, part: str, attempt: str) -> None:
@@ -238,6 +257,24 @@ def adopt_outside_batch(store: StateStore, run: str, model: str, batch_id: str) 
         )
 
 
+def discard_if_empty(store: StateStore, batch_id: str) -> bool:
+    """Forget an adopted batch without a single result; says whether it was one."""
+    with store.transaction() as connection:
+        if connection.execute(
+            "SELECT 1 FROM cleaning_result WHERE batch_id = ?", [batch_id]
+        ).fetchone():
+            return False
+        for table in ("cleaning_part_request", "cleaning_part"):
+            connection.execute(
+                f"DELETE FROM {table} WHERE part IN "  # noqa: S608
+                "(SELECT part FROM cleaning_batch WHERE batch_id = ?)",
+                [batch_id],
+            )
+        for table in ("cleaning_anomaly", "cleaning_batch"):
+            connection.execute(f"DELETE FROM {table} WHERE batch_id = ?", [batch_id])  # noqa: S608
+    return True
+
+
 def update_batch(store: StateStore, batch_id: str, values: Mapping[str, Any]) -> None:
     """Set columns of a batch: status, counts, file ids, errors, usage."""
     values = {k: json.dumps(v) if k == "errors" and v is not None else v for k, v in values.items()}
@@ -324,17 +361,6 @@ def assign_requeued(store: StateStore, part: PartRow, lines: Sequence[PartLine])
             [keys],
         )
     return True
-
-
-def _one_part(store: StateStore, where: str, value: str) -> PartRow:
-    with store.transaction() as connection:
-        found = connection.execute(
-            f"SELECT {_PART} FROM cleaning_part p WHERE {where}",  # noqa: S608
-            [value],
-        ).fetchone()
-    if found is None:
-        raise StateError(f"the state file knows no part for {value}")
-    return _part_row(found)
 
 
 def _part_row(row: Sequence[Any]) -> PartRow:

@@ -50,7 +50,7 @@ class StateStore:
         """
         if getattr(_in_transaction, "path", None) == self.path:
             raise RuntimeError("state transactions do not nest")
-        self._make_folder()
+        self.make_folder()
         with self._locked() as deadline:
             connection = self._open(deadline)
             _in_transaction.path = self.path
@@ -67,7 +67,8 @@ class StateStore:
                 _in_transaction.path = None
                 connection.close()
 
-    def _make_folder(self) -> None:
+    def make_folder(self) -> None:
+        """Make the folder of the state file; raises ``StateError`` when that cannot be done."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from furnclip.cli import app
-from furnclip.errors import FurnclipError
+from furnclip.errors import ConfigError, FurnclipError
 from tests.cleaning.batch_server import KEY, BatchServer, running
 
 
@@ -74,7 +75,7 @@ def test_commands_say_what_to_do_first() -> None:
 
 def test_openai_without_key_is_exit_2_naming_the_variable(products: str) -> None:
     clean("prepare", products)
-    for arguments in (("upload",), ("wait",), ("status", "batch_123")):
+    for arguments in (("upload",), ("status", "batch_123")):
         error = failure(*arguments)
         assert error.exit_code == 2
         assert "OPENAI_API_KEY" in error.message
@@ -119,6 +120,126 @@ def test_finalize_before_answers_is_exit_3(products: str) -> None:
     clean("prepare", products, "--backend", "rules")
     assert failure("finalize").exit_code == 3
     clean("finalize", "--allow-partial")
+
+
+def test_what_is_not_uploaded_points_to_upload(products: str) -> None:
+    assert "Next: furnclip clean prepare" in clean("status").stderr
+    assert "Next: furnclip clean prepare" in clean("list").stderr
+    for _ in range(2):
+        prepared = clean("prepare", products, "--backend", "rules")
+        assert "Next: furnclip clean upload" in prepared.stderr
+    assert "`furnclip clean upload` sends them" in str(failure("finalize").hint)
+    assert "furnclip clean upload" in str(failure("wait").hint)
+    assert "Next: furnclip clean upload" in clean("status").stderr
+
+
+def test_a_plan_without_any_photo_points_to_the_image_options(products: str) -> None:
+    Path("empty").mkdir()
+    prepared = clean("prepare", products, "--images", "empty", "--backend", "rules")
+    assert "check --images and --image-column" in prepared.stderr
+
+
+def test_a_catalogue_without_rows_is_refused() -> None:
+    Path("empty.csv").write_text("product_id,name,local_path\n")
+    assert "no rows below its header" in failure("prepare", "empty.csv").message
+
+
+def test_request_files_deleted_before_they_were_sent_are_written_again(products: str) -> None:
+    clean("prepare", products, "--backend", "rules")
+    shutil.rmtree(".furnclip/batches")
+    assert "furnclip clean prepare" in str(failure("upload").hint)
+    plan = json.loads(clean("prepare", products, "--backend", "rules", "--json").stdout)
+    assert (plan["requests"], plan["parts"]) == (3, 1)
+    clean("upload")
+    assert "3 cleaned, 0 failed" in clean("finalize").stdout
+
+
+def test_request_files_of_rows_to_retry_are_written_again(
+    products: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(BatchServer()) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        monkeypatch.setenv("OPENAI_API_KEY", KEY)
+        clean("prepare", products)
+        clean("upload", "--yes")
+        server.batches.clear()
+        waited = clean("wait", "--poll", "0.01", ok=False)
+        assert (waited.exit_code, "furnclip clean retry" in waited.stderr) == (1, True)
+        assert "furnclip clean retry" in str(failure("finalize").hint)
+        clean("status", "--watch")
+        clean("retry")
+        shutil.rmtree(".furnclip/batches")
+        assert failure("upload").exit_code == 3
+        clean("prepare", products)
+        clean("upload", "--yes")
+        clean("wait", "--poll", "0.01")
+        assert "3 cleaned, 0 failed" in clean("finalize").stdout
+
+
+def test_the_raw_catalogue_and_folders_are_never_written_over(products: str) -> None:
+    clean("prepare", products, "--backend", "rules")
+    clean("upload")
+    raw = Path(products).read_bytes()
+    for command in ("finalize", "inspect"):
+        assert "is the raw CSV itself" in failure(command, "--output", products).message
+        assert "is a folder" in failure(command, "--output", "photos").message
+        assert "cannot write" in failure(command, "--output", f"{products}/x").message
+    assert Path(products).read_bytes() == raw
+
+
+def test_a_missing_answer_key_is_found_before_anything_is_written(products: str) -> None:
+    clean("prepare", products, "--backend", "rules")
+    clean("upload")
+    assert "no such file: none.csv" in failure("finalize", "--truth", "none.csv").message
+    assert not Path("data/processed/cleaned.csv").exists()
+
+
+def test_a_file_that_answers_nothing_leaves_no_trace(products: str) -> None:
+    clean("prepare", products, "--backend", "rules")
+    clean("upload")
+    before = clean("status", "--json").stdout
+    assert "answers no question" in failure("finalize", "--from", products).message
+    assert clean("status", "--json").stdout == before
+    assert "cost $0.00" in clean("finalize").stdout
+
+
+def test_batches_can_be_asked_for_by_run(products: str) -> None:
+    run = json.loads(clean("prepare", products, "--backend", "rules", "--json").stdout)["run"]
+    [batch] = json.loads(clean("upload", "--json").stdout)["batches"]
+    [shown] = json.loads(clean("status", run[:6], "--json").stdout)["batches"]
+    assert shown["id"] == batch["id"]
+
+
+def test_cancelling_a_finished_batch_changes_nothing(products: str) -> None:
+    clean("prepare", products, "--backend", "rules")
+    [batch] = json.loads(clean("upload", "--json").stdout)["batches"]
+    assert f"{batch['id']}: completed" in clean("cancel", batch["id"]).stdout
+
+
+def test_watching_has_no_json_and_polls_need_a_pause() -> None:
+    assert failure("status", "--watch", "--json").exit_code == 2
+    refused = clean("wait", "--poll", "0", ok=False)
+    assert (refused.exit_code, "'--poll'" in refused.stderr) == (2, True)
+
+
+def test_a_state_file_that_cannot_be_made_is_named(
+    products: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FURNCLIP_PATHS__STATE_FILE", f"{products}/state.duckdb")
+    assert "cannot make the folder of the state file" in failure("prepare", products).message
+
+
+def test_another_projects_settings_and_key_are_not_read(
+    products: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("shop").mkdir()
+    Path("shop/furnclip.toml").touch()
+    shop = ["--config", "shop/furnclip.toml", "clean"]
+    assert CliRunner().invoke(app, [*shop, "prepare", products]).exit_code == 0
+    Path(".env").write_text(f"OPENAI_API_KEY={KEY}\n")
+    refused = CliRunner().invoke(app, [*shop, "upload"]).exception
+    assert isinstance(refused, ConfigError)
+    assert "OPENAI_API_KEY" in refused.message
 
 
 def test_dry_run_prints_the_plan_and_records_nothing(products: str) -> None:
