@@ -2,7 +2,7 @@
 
 import sys
 
-from furnclip.errors import FurnclipError
+from furnclip.errors import ExitCode, FurnclipError
 
 
 def main() -> None:
@@ -11,6 +11,12 @@ def main() -> None:
 
     try:
         app()
+    except SystemExit as stop:
+        if stop.code == ExitCode.INTERRUPTED:  # Ctrl-C where the command had nothing to say
+            from furnclip.console import say
+
+            say("Stopped; run the same command again to go on.")
+        raise
     except FurnclipError as error:
         from furnclip.console import render_error
 

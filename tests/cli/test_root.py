@@ -93,6 +93,19 @@ def test_user_errors_have_their_exit_code_and_no_traceback(
     assert done.stdout == ""
 
 
+def test_ctrl_c_says_that_it_stopped() -> None:
+    code = (
+        "import signal, sys\n"
+        "from furnclip.config import load\n"
+        "load._check_environment = lambda: signal.raise_signal(signal.SIGINT)\n"
+        "sys.argv = ['furnclip', 'clean', 'list']\n"
+        "from furnclip.__main__ import main\nmain()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == "Stopped; run the same command again to go on.\n"
+
+
 def test_version_is_printed() -> None:
     assert _furnclip("--version").stdout.startswith("furnclip 0.")
 
