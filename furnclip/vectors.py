@@ -225,7 +225,7 @@ def _stored(spec: str, path: Path) -> str:
 
 def _restored(spec: str, path: Path) -> str:
     folder = path.parent / spec
-    return os.path.relpath(folder) if folder.is_dir() else spec
+    return os.path.relpath(folder) if spec.startswith("..") or folder.is_dir() else spec
 
 
 def read_footer(metadata: Mapping[bytes, bytes] | None, path: Path) -> dict[str, Any]:

@@ -143,8 +143,10 @@ class _Run:
     ) -> None:
         """Find out what is missing; no model is loaded when its vectors are all there."""
         infos: dict[str, ModelInfo] = {}
+        # Of all models before the first is loaded: a wrong path is told at once.
+        shas = {label: model_sha(spec) for label, spec in models.items()}
         for label, spec in models.items():
-            sha = model_sha(spec)
+            sha = shas[label]
             dim, image_size = model_shape(spec)
             dtype = precision if precision != "auto" else precision_of(self.out, sha)
             if dtype is None:

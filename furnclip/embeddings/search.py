@@ -153,7 +153,14 @@ def load_query_encoder(
     from furnclip import query_encoder
     from furnclip.model_files import locate, model_sha
 
-    check_identity(model_sha(info.spec), info, label=label)
+    try:
+        sha = model_sha(info.spec)
+    except DataError as error:
+        raise DataError(
+            f"the model of the vectors ({label}) cannot be used: {error.message}",
+            hint="put it back, or run `furnclip embed` with another",
+        ) from error
+    check_identity(sha, info, label=label)
     light = query_encoder.QueryEncoder.open(locate(info.spec))
     if light is not None:
         return light

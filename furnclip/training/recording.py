@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -67,12 +68,8 @@ class Recorder:
 
 class _TensorBoard:
     def __init__(self, folder: Path) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            raise UsageError(
-                "tensorboard is not installed", hint="pip install 'furnclip[tensorboard]'"
-            ) from error
+        from torch.utils.tensorboard import SummaryWriter
+
         writer: Any = SummaryWriter
         self._writer = writer(str(folder))
 
@@ -86,12 +83,8 @@ class _TensorBoard:
 
 class _WeightsAndBiases:
     def __init__(self, folder: Path, run_id: str, settings: Mapping[str, Any]) -> None:
-        try:
-            import wandb
-        except ImportError as error:
-            raise UsageError(
-                "wandb is not installed", hint="pip install 'furnclip[wandb]'"
-            ) from error
+        import wandb
+
         self._run = wandb.init(
             project="furnclip",
             name=run_id,
@@ -108,6 +101,12 @@ class _WeightsAndBiases:
         self._run.finish()
 
 
+def check_tracker(kind: str) -> None:
+    """Raise ``UsageError`` when ``wandb`` or ``tensorboard`` is asked for and not installed."""
+    if kind != "none" and find_spec(kind) is None:
+        raise UsageError(f"{kind} is not installed", hint=f"pip install 'furnclip[{kind}]'")
+
+
 def open_tracker(
     kind: str, folder: Path, run_id: str, *, settings: Mapping[str, Any]
 ) -> Tracker | None:
@@ -117,6 +116,7 @@ def open_tracker(
     """
     if kind == "none":
         return None
+    check_tracker(kind)
     folder.mkdir(parents=True, exist_ok=True)
     if kind == "tensorboard":
         return _TensorBoard(folder)

@@ -24,6 +24,7 @@ from furnclip.training.checkpoint import check_same, write_settings
 from furnclip.training.data import fitted_batch_size, read_pairs, steps_per_epoch
 from furnclip.training.distributed import World
 from furnclip.training.pixels import image_size, open_pixels
+from furnclip.training.recording import check_tracker
 from furnclip.training.towers import Towers
 from furnclip.training.validation import Split, pooled
 
@@ -86,6 +87,7 @@ def plan_run(
     # Before torch is imported, a model loaded or a run recorded:
     list_shards(data / train_split)
     locate(base)
+    check_tracker(settings.track)
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     run_id = resume or name or f"{settings.scenario}-{stamp}"
     if Path(run_id).name != run_id or run_id.startswith("."):

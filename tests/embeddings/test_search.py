@@ -1,5 +1,6 @@
 """Search: the nearest products, under conditions, by words and photos."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -145,6 +146,18 @@ def test_a_model_that_changed_is_refused(tmp_path: Path) -> None:
     build_tiny_clip(model, seed=6)
     with pytest.raises(DataError, match="has changed"):
         SearchSession.open(tmp_path / "out").search(text="sofa", device="cpu")
+
+
+def test_a_model_that_is_gone_is_named_from_here(
+    tmp_path: Path, models: Models, shards: Path
+) -> None:
+    shutil.copytree(models["base"], "models/mine")
+    out = tmp_path / "data" / "vectors"
+    embed_catalogue({"base": "models/mine"}, shards_dir=shards, out=out)
+    shutil.rmtree("models/mine")
+    with pytest.raises(DataError, match=r"\(base\) cannot be used: .* models/mine$") as caught:
+        SearchSession.open(out).search(text="sofa")
+    assert "furnclip embed" in str(caught.value.hint)
 
 
 def test_both_needs_two_models(tmp_path: Path, models: Models) -> None:

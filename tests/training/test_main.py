@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -370,6 +371,15 @@ def test_a_wrong_base_is_told_before_anything_is_written(shards: Path) -> None:
             state=StateStore(Path("state.duckdb")),
         )
     assert not Path("runs").exists()
+
+
+def test_a_tracker_that_is_not_installed_is_told_before_a_run_begins(
+    train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(UsageError, match="wandb is not installed"):
+        train(name="mine", track="wandb")
+    assert not Path("runs/mine").exists()
 
 
 def test_resuming_with_other_settings_is_refused_by_name(train: Train) -> None:
