@@ -111,7 +111,7 @@ def test_unchanged_run_does_nothing_and_says_so(
     project = Project(tmp_path, 30)
     first = project.shard()
     times = {path: path.stat().st_mtime_ns for path in project.out.rglob("*")}
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger="furnclip"):
         again = project.shard(SMALL.model_copy(update={"workers": 1}))
     assert (again.unchanged, again.decoded, again.written_shards) == (True, 0, 0)
     assert again.splits == first.splits

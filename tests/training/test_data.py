@@ -166,6 +166,7 @@ def test_missing_shards_name_the_command_that_makes_them(tmp_path: Path, process
 
 
 def test_own_training_loop_of_the_api_document(base: Path, split: Path) -> None:
+    torch.manual_seed(0)
     model, processor = get_model("dual_lora", base=base, lora_r=16)
     model.to("cpu")
     dataset = get_wds_pipeline(split, processor, is_train=True, batch_size=20)
