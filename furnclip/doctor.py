@@ -40,7 +40,6 @@ def run_checks(settings: Settings) -> list[Check]:
         _state_file,
         _api_key,
         _model,
-        _fast_extra,
         _terminal,
     )
     return [check(settings) for check in checks]
@@ -161,18 +160,6 @@ def _hub_model(name: str) -> Check:
             "set model.name to a folder, or fetch it where the hub can be reached",
         )
     return Check("model", "ok", f"{name}: on the hub, downloaded when first used")
-
-
-def _fast_extra(settings: Settings) -> Check:
-    missing = [name for name in ("onnx", "onnxruntime") if not importlib.util.find_spec(name)]
-    if missing:
-        return Check(
-            "fast search",
-            "warning",
-            f"without {' and '.join(missing)}: a search starts in seconds, not at once",
-            "pip install 'furnclip[fast]'",
-        )
-    return Check("fast search", "ok", "onnxruntime present")
 
 
 def _terminal(settings: Settings) -> Check:

@@ -172,7 +172,7 @@ def test_own_training_loop_of_the_api_document(base: Path, split: Path) -> None:
     dataset = get_wds_pipeline(split, processor, is_train=True, batch_size=20)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     losses = []
-    for _ in range(8):
+    for _ in range(20):
         for batch in dataset:
             outputs = model(**batch, return_loss=True)
             loss = outputs.loss
@@ -180,7 +180,7 @@ def test_own_training_loop_of_the_api_document(base: Path, split: Path) -> None:
             optimizer.step()
             optimizer.zero_grad()
             losses.append(float(loss.detach()))
-    assert len(losses) == 8 * 3
+    assert len(losses) == 20 * 3
     assert sum(losses[-3:]) < 0.9 * sum(losses[:3])
 
 
