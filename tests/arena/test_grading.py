@@ -149,6 +149,7 @@ def _vote_for_ever(folder: Path, acknowledged: Path, seed: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_ten_thousand_votes_of_four_processes_killed_at_random(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     generator = random.Random(5)
