@@ -1,5 +1,6 @@
 """``python -m furnclip`` and the ``furnclip`` command: run the app, render errors, exit."""
 
+import signal
 import sys
 
 from furnclip.errors import ExitCode, FurnclipError
@@ -9,6 +10,8 @@ def main() -> None:
     """Run the command line; a ``FurnclipError`` becomes a message and its exit code."""
     from furnclip.cli import app
 
+    # A scheduler's SIGTERM stops a command as Ctrl-C does: what is done is kept and said.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()
     except SystemExit as stop:

@@ -84,7 +84,10 @@ def test_wrong_input_is_one_message_without_traceback(
     assert "Traceback" not in done.stderr
 
 
-def test_interrupt_keeps_what_is_done_and_the_next_run_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_keeps_what_is_done_and_the_next_run_goes_on(
+    tmp_path: Path, number: signal.Signals
+) -> None:
     project = Project(tmp_path, 400)
     write_csv(project.csv, project.rows)
     undisturbed = Project(tmp_path / "other", 400)
@@ -99,7 +102,7 @@ def test_interrupt_keeps_what_is_done_and_the_next_run_goes_on(tmp_path: Path) -
         deadline = time.monotonic() + 60
         while not list(work.glob("pictures-*.tar")) and time.monotonic() < deadline:
             time.sleep(0.001)
-        running.send_signal(signal.SIGINT)
+        running.send_signal(number)
         _, message = running.communicate()
     if running.returncode == 0:
         pytest.skip("the run was faster than the signal")
