@@ -113,7 +113,9 @@ def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
     except FileNotFoundError as error:
         raise DataError(f"no such file: {path}", hint="check the path of the CSV") from error
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
+        raise DataError(
+            f"cannot read {path}: {error.strerror}", hint="it must be a file that you may read"
+        ) from error
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path} is not UTF-8 after line {line}",

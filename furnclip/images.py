@@ -20,7 +20,7 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-from furnclip.errors import ImageError
+from furnclip.errors import DataError, ImageError
 
 # Formats a catalogue may hold. EPS is left out because Pillow starts Ghostscript for it.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "TGA", "ICO")
@@ -70,6 +70,20 @@ def quiet_decoders() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
         yield
+
+
+def require_image_root(root: Path, *, option: str) -> None:
+    """Raise ``DataError``, naming ``option``, unless ``root`` is a folder that may be read."""
+    if not root.is_dir():
+        raise DataError(
+            f"no such image folder: {root}",
+            hint=f"name the folder that the image paths of the CSV start in with {option}",
+        )
+    if not os.access(root, os.R_OK | os.X_OK):
+        raise DataError(
+            f"cannot read the image folder {root}: permission denied",
+            hint=f"give yourself access (chmod u+rx {root}), or another folder with {option}",
+        )
 
 
 def resolve_image(root: Path, value: str) -> Path:

@@ -29,7 +29,7 @@ from furnclip.cleaning.prompts import (
 )
 from furnclip.config import CleaningSettings
 from furnclip.errors import DataError, ImageError
-from furnclip.images import encode_jpeg, load_letterboxed, resolve_image
+from furnclip.images import encode_jpeg, load_letterboxed, require_image_root, resolve_image
 from furnclip.progress import SILENT, Progress
 from furnclip.state import StateStore
 from furnclip.state.cleaning import (
@@ -115,8 +115,7 @@ def prepare(
     """
     question = _question(settings)
     warning = question.profile.shutdown_warning(today or datetime.now(UTC).date())
-    if not image_root.is_dir():
-        raise DataError(f"no such image folder: {image_root}", hint="give it with --images DIR")
+    require_image_root(image_root, option="--images")
     run = _run(
         csv, image_root, settings, question, batches_dir=batches_dir, limit=limit, folder=folder
     )

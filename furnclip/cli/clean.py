@@ -52,12 +52,13 @@ def _cleaner(ctx: typer.Context, **typed: object) -> Cleaner:
 @app.command()
 def prepare(
     ctx: typer.Context,
-    csv: Annotated[Path, typer.Argument(help="Raw product table (CSV, UTF-8).")],
+    csv: Annotated[Path, typer.Argument(readable=False, help="Raw product table (CSV, UTF-8).")],
     *,
     images: Annotated[
         Path | None,
         typer.Option(
             "--images",
+            readable=False,  # the library says it better
             help="Root of the image paths; default: paths.image_dir, else the CSV's folder.",
         ),
     ] = None,

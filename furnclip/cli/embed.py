@@ -108,7 +108,8 @@ def _models(
         run = latest_run(store(loaded))
     if is_worker and not (typed and base):
         raise UsageError(
-            "a worker needs --model and --base", hint="workers do not open the state file"
+            "a worker needs --model and --base: it does not open the state file",
+            hint="such as --model models/<run> --base openai/clip-vit-base-patch32",
         )
     if "tuned" in typed and (run is None or run.model_path is None):
         raise UsageError(

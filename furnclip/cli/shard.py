@@ -49,7 +49,8 @@ def shard(
     images: Annotated[
         Path | None,
         typer.Option(
-            help="Folder the image paths start in; default: as for `clean`, or the CSV's."
+            readable=False,  # the library says it better
+            help="Folder the image paths start in; default: as for `clean`, or the CSV's.",
         ),
     ] = None,
     out: OutOption = None,

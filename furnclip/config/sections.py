@@ -85,7 +85,9 @@ class CleaningSettings(Section):
         "openai", description="openai (any Batch API), endpoint (any chat server), rules (offline)"
     )
     model: str = Field("gpt-6-luna", description="the vision model asked")
-    base_url: str | None = Field(None, description="API root; default: OPENAI_BASE_URL or OpenAI")
+    base_url: str | None = Field(
+        None, pattern=r"^https?://", description="API root; default: OPENAI_BASE_URL or OpenAI"
+    )
     title_column: str = Field("name", description="CSV column of the raw titles")
     image_column: str = Field("local_path", description="CSV column of the image paths")
     id_column: str | None = Field(

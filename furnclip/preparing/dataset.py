@@ -13,7 +13,7 @@ from furnclip.catalogue import id_column as choose_id_column
 from furnclip.config import PrepConfig, PrepSettings
 from furnclip.errors import DataError, UsageError
 from furnclip.files import atomic_path
-from furnclip.images import quiet_decoders
+from furnclip.images import quiet_decoders, require_image_root
 from furnclip.preparing.captions import Template
 from furnclip.preparing.output import (
     ShardWriter,
@@ -78,8 +78,7 @@ def write_dataset(
         choose_id_column(header, id_column, path=table),
         settings.group_column,
     )
-    if not root.is_dir():
-        raise DataError(f"no such image folder: {root}", hint="check image_root_dir")
+    require_image_root(root, option="image_root_dir")
     catalogue = read_catalogue(_rows(df), columns)
     with exclusive(out), quiet_decoders():
         return _write(

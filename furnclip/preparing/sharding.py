@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from furnclip.config import PrepSettings
 from furnclip.errors import DataError
-from furnclip.images import quiet_decoders
+from furnclip.images import quiet_decoders, require_image_root
 from furnclip.preparing.captions import Template, captions_of, is_long
 from furnclip.preparing.dataset import create_mini_train, write_dataset
 from furnclip.preparing.output import (
@@ -123,11 +123,7 @@ def shard_catalogue(
     columns = Columns.choose(
         csv, title=title_column, image=image_column, product=id_column, group=settings.group_column
     )
-    if not image_root.is_dir():
-        raise DataError(
-            f"no such image folder: {image_root}",
-            hint="name the folder that the image paths of the CSV start in with --images",
-        )
+    require_image_root(image_root, option="--images")
     with exclusive(out), quiet_decoders():
         memory = read_memory(state, str(out.resolve()), scheme=scheme_of(settings))
         inputs = _read_inputs(csv, columns, image_root, settings)

@@ -285,3 +285,33 @@ def test_status_imports_no_model_library(products: str) -> None:
         capture_output=True, text=True, check=True, env={**os.environ},
     )  # fmt: skip
     assert done.stdout.strip().endswith("[]")
+
+
+def test_folder_that_may_not_be_read_is_named_with_the_way_to_mend_it(tmp_path: Path) -> None:
+    prefix: list[str] = []
+    if os.geteuid() == 0:  # root reads everything, unless it gives that up
+        setpriv = shutil.which("setpriv")
+        if setpriv is None:
+            pytest.skip("root, and no setpriv")
+        dropped = "-dac_override,-dac_read_search"
+        prefix = [setpriv, f"--bounding-set={dropped}", f"--inh-caps={dropped}"]
+    folder = tmp_path / "photos"
+    folder.mkdir(mode=0o000)
+    (tmp_path / "products.csv").write_text("product_id,name,local_path\n1,Sofa,1.jpg\n")
+    command = "clean prepare products.csv --images photos --backend rules"
+    done = subprocess.run(
+        [*prefix, sys.executable, "-m", "furnclip", *command.split()],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 3
+    assert "cannot read the image folder photos: permission denied" in done.stderr
+    assert "chmod u+rx photos" in done.stderr
+
+
+def test_server_address_without_a_scheme_is_a_usage_error() -> None:
+    with pytest.raises(ConfigError, match=r"option --base-url: .*https\?://"):
+        CliRunner().invoke(
+            app, ["clean", "upload", "--base-url", "localhost:8000"], catch_exceptions=False
+        )
