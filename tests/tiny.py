@@ -4,10 +4,11 @@ Real ``transformers`` and ``tokenizers`` components, small enough for every test
 under a second after the imports, the same bytes for the same seed.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from furnclip.demo.tiny_clip import train_tokenizer
 
 TEXTS = (
     "a red sofa",
@@ -40,7 +41,7 @@ def build_tiny_clip(
     import torch
     from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor
 
-    tokenizer = _tokenizer(texts)
+    tokenizer = train_tokenizer(texts, merges=64, context=32)
     tower = {
         "hidden_size": hidden,
         "intermediate_size": 2 * hidden,
@@ -71,27 +72,3 @@ def build_tiny_clip(
     processor: Any = CLIPProcessor
     processor(image_processor=images, tokenizer=tokenizer).save_pretrained(folder)
     return folder
-
-
-def _tokenizer(texts: Sequence[str]) -> Any:
-    """Train CLIP's own kind of tokenizer (lower-cased byte-level BPE with ``</w>``)."""
-    from tokenizers import pre_tokenizers
-    from tokenizers.trainers import BpeTrainer
-    from transformers import CLIPTokenizer
-
-    make: Any = CLIPTokenizer
-    specials = ["<|startoftext|>", "<|endoftext|>"]
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    blank = make(vocab={token: i for i, token in enumerate(specials)}, merges=[])
-    trainer = BpeTrainer(
-        vocab_size=2 * len(alphabet) + len(specials) + 64,
-        special_tokens=specials,
-        initial_alphabet=alphabet,
-        end_of_word_suffix="</w>",
-        show_progress=False,
-    )
-    backend = blank.backend_tokenizer
-    backend.train_from_iterator(texts, trainer)
-    state = json.loads(backend.to_str())["model"]
-    merges = [tuple(pair) for pair in state["merges"]]
-    return make(vocab=state["vocab"], merges=merges, model_max_length=32)

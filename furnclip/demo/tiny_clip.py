@@ -58,7 +58,7 @@ def build_clip(folder: Path, texts: Iterable[str], *, seed: int) -> Path:
     return folder
 
 
-def train_tokenizer(texts: Iterable[str]) -> Any:
+def train_tokenizer(texts: Iterable[str], *, merges: int = _MERGES, context: int = _CONTEXT) -> Any:
     """Train CLIP's own kind of tokenizer: lower-cased byte-level BPE, ``</w>`` ending words.
 
     The vocabulary is laid out as CLIP's: every byte, every byte that ends a word, the merges, the
@@ -72,7 +72,7 @@ def train_tokenizer(texts: Iterable[str]) -> Any:
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     blank = CLIPTokenizer(vocab={token: i for i, token in enumerate(specials)}, merges=[])
     trainer = BpeTrainer(
-        vocab_size=2 * len(letters) + len(specials) + _MERGES,
+        vocab_size=2 * len(letters) + len(specials) + merges,
         special_tokens=specials,
         initial_alphabet=letters,
         end_of_word_suffix="</w>",
@@ -80,11 +80,11 @@ def train_tokenizer(texts: Iterable[str]) -> Any:
     )
     backend = blank.backend_tokenizer
     backend.train_from_iterator(texts, trainer)
-    merges: Any = [tuple(pair) for pair in json.loads(backend.to_str())["model"]["merges"]]
+    learned: Any = [tuple(pair) for pair in json.loads(backend.to_str())["model"]["merges"]]
     tokens = [*letters, *(f"{letter}</w>" for letter in letters)]
-    tokens += dict.fromkeys("".join(pair) for pair in merges)
+    tokens += dict.fromkeys("".join(pair) for pair in learned)
     vocab = {token: i for i, token in enumerate([*tokens, *specials])}
-    return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=_CONTEXT)
+    return CLIPTokenizer(vocab=vocab, merges=learned, model_max_length=context)
 
 
 def _config(tokenizer: Any) -> CLIPConfig:
