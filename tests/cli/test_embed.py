@@ -93,7 +93,9 @@ def test_a_malformed_worker_is_a_usage_error(project: Path, worker: str) -> None
 
 
 def test_a_worker_must_be_told_its_models(project: Path) -> None:
-    assert "state file" in str(_error("embed", "--worker", "0/2").hint)
+    error = _error("embed", "--worker", "0/2")
+    assert "does not open the state file" in error.message
+    assert "--model models/<run> --base" in str(error.hint)
 
 
 def test_a_wrong_model_path_is_one_clear_error(project: Path) -> None:

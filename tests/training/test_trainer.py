@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -30,11 +31,12 @@ def make(base: Path, scenario: str = "unfrozen_targets") -> Trainer:
     return Trainer(towers, Objective(towers, "clip"), World(sizes=[PAIRS]), SETTINGS)
 
 
-def noise() -> Inputs:
+def noise(base: Path) -> Inputs:
+    text = json.loads((base / "config.json").read_text())["text_config"]
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (PAIRS, 3, 4, 4), dtype=torch.uint8, generator=generator)
-    ids = torch.randint(2, 300, (PAIRS, 8), generator=generator)
-    ids[:, 0], ids[:, -1] = 0, 1
+    ids = torch.randint(0, 300, (PAIRS, 8), generator=generator)
+    ids[:, 0], ids[:, -1] = text["bos_token_id"], text["eos_token_id"]
     return Inputs(pixels.repeat_interleave(8, 2).repeat_interleave(8, 3), ids)
 
 
@@ -46,7 +48,7 @@ def hit_at_1(trainer: Trainer, inputs: Inputs) -> float:
 
 
 def test_64_pairs_are_learned_by_heart_and_shuffled_ones_teach_nothing(base: Path) -> None:
-    inputs = noise()
+    inputs = noise(base)
     order = torch.randperm(PAIRS, generator=torch.Generator().manual_seed(1))
     shuffled = Inputs(inputs.image, inputs.text[order])
     right, wrong = make(base), make(base)
@@ -62,11 +64,11 @@ def test_logit_scale_is_learned_and_clamped(base: Path) -> None:
     trainer = make(base)
     with torch.no_grad():
         trainer.objective.scale.fill_(MAX_LOGIT_SCALE + 1)
-    assert trainer.step(noise(), None, lr=1e-3).logit_scale == pytest.approx(100.0, rel=1e-5)
+    assert trainer.step(noise(base), None, lr=1e-3).logit_scale == pytest.approx(100.0, rel=1e-5)
     with torch.no_grad():
         trainer.objective.scale.fill_(2.0)
     before = float(trainer.objective.scale.detach())
-    trainer.step(noise(), None, lr=1e-3)
+    trainer.step(noise(base), None, lr=1e-3)
     assert float(trainer.objective.scale.detach()) != before
 
 
@@ -79,7 +81,7 @@ def test_vectors_and_scalars_are_not_decayed(base: Path) -> None:
 
 
 def test_probe_counts_what_the_backward_pass_keeps(base: Path) -> None:
-    trainer, inputs = make(base), noise()
+    trainer, inputs = make(base), noise(base)
     one, two = (saved_bytes(trainer.towers, inputs.chunks(n)[0]) for n in (8, 16))
     assert 1.9 < two / one < 2.1
     frozen = make(base, "linear_probe")
@@ -89,7 +91,7 @@ def test_probe_counts_what_the_backward_pass_keeps(base: Path) -> None:
 def test_probe_leaves_random_state_and_gradients_alone(base: Path) -> None:
     trainer = make(base, "dual_lora")
     before = torch.get_rng_state()
-    assert fitting_micro_batch(trainer.towers, noise()) == PAIRS
+    assert fitting_micro_batch(trainer.towers, noise(base)) == PAIRS
     assert torch.equal(torch.get_rng_state(), before)
     assert all(p.grad is None for p in trainer.parameters.values())
 
@@ -99,7 +101,7 @@ def test_probe_finds_a_power_of_two_when_memory_is_short(
 ) -> None:
     from furnclip.training import memory
 
-    trainer, inputs = make(base), noise()
+    trainer, inputs = make(base), noise(base)
     a_pair = saved_bytes(trainer.towers, inputs.chunks(8)[0]) / 8
     monkeypatch.setattr(memory, "free_bytes", lambda _: int(a_pair * 2 * 21))
     assert fitting_micro_batch(trainer.towers, inputs) == 16
