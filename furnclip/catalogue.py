@@ -31,23 +31,28 @@ def read_header(path: Path) -> list[str]:
 
 
 def read_rows(path: Path) -> Iterator[Row]:
-    """Yield the rows in file order (UTF-8, with or without a byte order mark).
+    """Yield the rows in file order; raises what ``read_records`` raises."""
+    header = read_header(path)
+    for number, record in enumerate(read_records(path), start=1):
+        yield Row(number, dict(zip(header, record, strict=True)))
+
+
+def read_records(path: Path) -> Iterator[list[str]]:
+    """Yield the rows in file order as lists (UTF-8, with or without a byte order mark).
 
     Raises ``DataError`` naming file and line for a file that is missing, empty, not UTF-8, or
     has a row with more or fewer fields than the header.
     """
     header, records = _open_table(path)
-    number = 0
     for line, record in records:
         if not record:
             continue
-        number += 1
         if len(record) != len(header):
             raise DataError(
                 f"{path}, line {line}: {len(record)} fields where the header has {len(header)}",
                 hint="quote fields that hold commas or line breaks",
             )
-        yield Row(number, dict(zip(header, record, strict=True)))
+        yield record
 
 
 def require_column(path: Path, header: Sequence[str], name: str, *, option: str) -> str:
@@ -69,8 +74,13 @@ def id_column(header: Sequence[str], typed: str | None, *, path: Path) -> str | 
     return next((name for name in _ID_COLUMNS if name in header), None)
 
 
-def write_csv_atomic(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> int:
-    """Write a whole CSV (UTF-8, RFC 4180 quoting, LF) or nothing; returns the number of rows."""
+def write_csv_atomic(
+    path: Path, header: Sequence[str], rows: Iterable[Sequence[str | None]]
+) -> int:
+    """Write a whole CSV (UTF-8, RFC 4180 quoting, LF) or nothing; returns the number of rows.
+
+    None becomes an empty field.
+    """
     count = 0
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")

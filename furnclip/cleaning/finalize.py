@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from furnclip.catalogue import CLEANED_COLUMNS, read_header, read_rows, write_csv_atomic
+from furnclip.catalogue import CLEANED_COLUMNS, read_header, read_records, write_csv_atomic
 from furnclip.errors import DataError
 from furnclip.files import writing_in
 from furnclip.state import StateStore
@@ -51,7 +51,7 @@ def finalize(
     check_output(run, output)
     _check_unchanged(run)
     header = [name for name in read_header(run.csv) if name not in CLEANED_COLUMNS]
-    rows = _merged(run, header, row_results(store, run))
+    rows = _merged(run, header, row_results(store, run.run))
     with writing_in(output):
         write_csv_atomic(output, [*header, *CLEANED_COLUMNS], rows)
     record_finalized(store, run.run, output, counts)
@@ -91,14 +91,18 @@ def _check_unchanged(run: RunRow) -> None:
         )
 
 
-def _merged(run: RunRow, header: list[str], results: Iterable[RowResult]) -> Iterator[list[str]]:
+def _merged(
+    run: RunRow, header: list[str], results: Iterable[RowResult]
+) -> Iterator[list[str | None]]:
     """Yield the input rows with the cleaned columns; rows beyond ``--limit`` are left out."""
-    for row, result in zip(read_rows(run.csv), results, strict=False):
-        fields = (
-            result.clean_title, result.style, result.material, result.color, result.object_type,
-            result.status, result.error,
-        )  # fmt: skip
-        yield [*(row.values[name] for name in header), *(value or "" for value in fields)]
+    names = read_header(run.csv)
+    kept = [place for place, name in enumerate(names) if name in header]
+    for record, result in zip(read_records(run.csv), results, strict=False):
+        given = record if len(kept) == len(record) else [record[place] for place in kept]
+        yield [
+            *given, result.clean_title, result.style, result.material, result.color,
+            result.object_type, result.status, result.error,
+        ]  # fmt: skip
 
 
 def _result(store: StateStore, run: RunRow, counts: RunCounts, output: Path) -> FinalizeResult:

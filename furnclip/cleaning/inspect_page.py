@@ -32,7 +32,7 @@ def write_page(
 ) -> int:
     """Write the page, rows without an answer first, then in input order; returns the rows shown."""
     check_output(run, output)
-    results = sorted(row_results(store, run), key=lambda row: row.status == "ok")
+    results = sorted(row_results(store, run.run), key=lambda row: row.status == "ok")
     shown = list(islice(results, limit))
     page = Template((files("furnclip.cleaning") / "data" / "inspect.html").read_text("utf-8"))
     counts = {

@@ -9,11 +9,12 @@ new part), ``failed`` (given up, with the error).
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from furnclip.state.events import record_event
 
@@ -26,9 +27,20 @@ _RUN_COLUMNS = (
     "run, prepared_at, csv, csv_sha256, image_root, title_column, image_column, id_column, "
     "backend, model, base_url, folder, row_count"
 )
-
-
-_ROWS_AT_ONCE = 100_000
+_ROWS_AT_ONCE = 20_000
+_ROW_RESULTS = """
+    SELECT s.number, s.title, s.image,
+           CASE WHEN s.status <> 'ready' THEN s.status
+                WHEN q.state = 'answered' THEN 'ok'
+                WHEN q.state = 'failed' THEN 'failed'
+                ELSE 'pending' END AS status,
+           coalesce(s.error, CASE WHEN q.state <> 'answered' THEN q.error END) AS error,
+           c.clean_title, c.style, c.material, c.color, c.object_type
+    FROM cleaning_source_row s
+    LEFT JOIN cleaning_request q USING (request_key)
+    LEFT JOIN cleaning_cleaned c ON c.request_key = q.request_key AND q.state = 'answered'
+    WHERE s.run = $run ORDER BY s.number
+"""
 
 
 @dataclass(frozen=True)
@@ -118,8 +130,7 @@ class RunCounts:
     pending: int
 
 
-@dataclass(frozen=True)
-class RowResult:
+class RowResult(NamedTuple):
     """What is known of one row; fields are None when unknown, ``status`` is the CSV's."""
 
     number: int
@@ -272,31 +283,24 @@ def run_counts(store: StateStore, run: str) -> RunCounts:
     return RunCounts(rows, answered, failed, image_errors, rows - answered - failed - image_errors)
 
 
-def row_results(store: StateStore, run: RunRow) -> Iterator[RowResult]:
-    """Yield every row of a run in input order, with its answer when there is one."""
-    for start in range(0, run.row_count, _ROWS_AT_ONCE):
-        yield from _row_results(store, run.run, start)
+def row_results(store: StateStore, run: str) -> Iterator[RowResult]:
+    """Yield every row of a run in input order, with its answer when there is one.
 
+    They are written to a temporary Parquet file first, in one transaction: a million rows neither
+    fill the memory nor keep others from the state file while the caller works.
+    """
+    import pyarrow.parquet as pq
 
-def _row_results(store: StateStore, run: str, start: int) -> list[RowResult]:
-    with store.transaction() as connection:
-        found = connection.execute(
-            """
-            SELECT s.number, s.title, s.image,
-                   CASE WHEN s.status <> 'ready' THEN s.status
-                        WHEN q.state = 'answered' THEN 'ok'
-                        WHEN q.state = 'failed' THEN 'failed'
-                        ELSE 'pending' END,
-                   coalesce(s.error, CASE WHEN q.state <> 'answered' THEN q.error END),
-                   c.clean_title, c.style, c.material, c.color, c.object_type
-            FROM cleaning_source_row s
-            LEFT JOIN cleaning_request q USING (request_key)
-            LEFT JOIN cleaning_cleaned c ON c.request_key = q.request_key AND q.state = 'answered'
-            WHERE s.run = ? AND s.number > ? AND s.number <= ? ORDER BY s.number
-            """,
-            [run, start, start + _ROWS_AT_ONCE],
-        ).fetchall()
-    return [RowResult(*row) for row in found]
+    with tempfile.TemporaryDirectory(prefix="furnclip-rows-") as folder:
+        target = Path(folder) / "rows.parquet"
+        with store.transaction() as connection:
+            connection.execute(
+                f"COPY ({_ROW_RESULTS}) TO '{target}' (FORMAT parquet)", {"run": run}
+            )
+        with pq.ParquetFile(target) as file:
+            for batch in file.iter_batches(_ROWS_AT_ONCE):
+                columns = (column.to_pylist() for column in batch.columns)
+                yield from map(RowResult, *columns)
 
 
 def next_part_number(store: StateStore, run: str) -> int:

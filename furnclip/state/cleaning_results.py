@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from furnclip.state.cleaning import bulk_insert
 from furnclip.state.events import record_event
@@ -26,17 +27,13 @@ RETRYABLE = (
 )
 FREE_RETRY = ("cancelled", "not_run")
 """Outcomes that cost nothing and count as no attempt."""
-ARRIVED = (
-    "position BIGINT, custom_id VARCHAR, outcome VARCHAR, error VARCHAR, raw VARCHAR, "
-    "clean_title VARCHAR, style VARCHAR, material VARCHAR, color VARCHAR, object_type VARCHAR, "
-    "input_tokens BIGINT, cached_tokens BIGINT, output_tokens BIGINT"
-)
-"""Columns of the temporary table answers arrive in."""
+_AT_ONCE = 4
+"""Parquet files in one transaction: two seconds or so, so that ``status`` is not kept waiting."""
+Fields = tuple[str | None, str | None, str | None, str | None, str | None]
 
 
-@dataclass(frozen=True)
-class Answer:
-    """One output line, classified.
+class Answer(NamedTuple):
+    """One output line, classified; a million of them are made, so it is a tuple.
 
     ``outcome`` is ok, refusal, bad_request, quarantined, one of ``RETRYABLE`` or of ``FREE_RETRY``.
     ``fields`` are the five cleaned fields of an ok answer. ``raw`` is kept for the others.
@@ -44,26 +41,28 @@ class Answer:
 
     custom_id: str
     outcome: str
-    error: str | None
-    raw: str | None
-    fields: tuple[str, str | None, str | None, str | None, str | None] | None
+    error: str | None = None
+    raw: str | None = None
+    fields: Fields = (None, None, None, None, None)
     input_tokens: int = 0
     cached_tokens: int = 0
     output_tokens: int = 0
 
     def row(self, position: int) -> tuple[object, ...]:
         """Return the answer as a row of ``ARRIVED``, ``position`` being its place in the file."""
-        return (
-            position,
-            self.custom_id,
-            self.outcome,
-            self.error,
-            self.raw,
-            *(self.fields or (None,) * 5),
-            self.input_tokens,
-            self.cached_tokens,
-            self.output_tokens,
-        )
+        return (position, *self[:4], *self.fields, *self[5:])
+
+
+ARRIVED = {
+    "position": "BIGINT",
+    **dict.fromkeys(
+        ("custom_id", "outcome", "error", "raw", "clean_title", "style", "material", "color",
+         "object_type"),
+        "VARCHAR",
+    ),
+    **dict.fromkeys(("input_tokens", "cached_tokens", "output_tokens"), "BIGINT"),
+}  # fmt: skip
+"""Columns of the temporary table answers arrive in, and of their Parquet files."""
 
 
 @dataclass(frozen=True)
@@ -83,13 +82,32 @@ def import_answers(
     The first valid answer of a request wins. Duplicate and unknown ids become anomalies.
     """
     with store.transaction() as connection:
-        connection.execute(f"CREATE TEMP TABLE arrived ({ARRIVED})")
+        columns = ", ".join(f"{name} {kind}" for name, kind in ARRIVED.items())
+        connection.execute(f"CREATE TEMP TABLE arrived ({columns})")
         rows = [answer.row(position) for position, answer in enumerate(answers)]
-        bulk_insert(connection, "arrived", ARRIVED, rows)
-        return apply_arrived(connection, batch_id, max_attempts=max_attempts)
+        bulk_insert(connection, "arrived", columns, rows)
+        return _apply_arrived(connection, batch_id, max_attempts=max_attempts)
 
 
-def apply_arrived(
+def import_parquet(
+    store: StateStore, batch_id: str, files: Sequence[Path], *, max_attempts: int
+) -> int:
+    """Store answers from Parquet files of ``ARRIVED``, a few files in one transaction.
+
+    Returns the number of requests answered by them.
+    """
+    answered = 0
+    for start in range(0, len(files), _AT_ONCE):
+        with store.transaction() as connection:
+            connection.execute(
+                "CREATE TEMP TABLE arrived AS SELECT * FROM read_parquet(?)",
+                [[str(path) for path in files[start : start + _AT_ONCE]]],
+            )
+            answered += _apply_arrived(connection, batch_id, max_attempts=max_attempts).answered
+    return answered
+
+
+def _apply_arrived(
     connection: DuckDBPyConnection, batch_id: str, *, max_attempts: int
 ) -> ImportCounts:
     """Store the answers in the temporary table ``arrived``, inside the caller's transaction."""

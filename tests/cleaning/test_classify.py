@@ -1,0 +1,138 @@
+"""Every line a server could send is one answer, and a file reads the same in one share or many."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from furnclip.cleaning import reading
+from furnclip.cleaning.classify import classify
+from furnclip.cleaning.reading import read_answers
+
+FIELDS = ("clean_title", "style", "material", "color", "object_type")
+
+
+def output_line(content: object, **changes: Any) -> bytes:
+    message = {"role": "assistant", "content": content, "refusal": changes.pop("refusal", None)}
+    choice = {"index": 0, "finish_reason": changes.pop("finish_reason", "stop"), "message": message}
+    usage = changes.pop("usage", {"prompt_tokens": 7, "completion_tokens": 3})
+    body = {"choices": [choice], "usage": usage}
+    response = {"status_code": changes.pop("status_code", 200), "body": body}
+    line = {"custom_id": changes.pop("custom_id", "fc-1"), "response": response, "error": None}
+    return json.dumps({**line, **changes}).encode()
+
+
+def product(**changes: object) -> str:
+    fields = {"clean_title": "Oak chair", "style": None, "material": "oak", "color": "brown"}
+    return json.dumps({**fields, "object_type": "chair", **changes})
+
+
+@pytest.mark.parametrize(
+    ("line", "outcome"),
+    [
+        (output_line(product()), "ok"),
+        (output_line("```json\n" + product() + "\n```"), "ok"),
+        (output_line('{"clean_title": "only a title"}'), "ok"),
+        (output_line(product(clean_title="é" * 200)), "ok"),
+        (output_line(product(clean_title="")), "invalid_fields"),
+        (output_line(product(clean_title="x" * 201)), "invalid_fields"),
+        (output_line(product(color="x" * 81)), "invalid_fields"),
+        (output_line(product(color=5)), "invalid_fields"),
+        (output_line(product(extra=1)), "invalid_fields"),
+        (output_line("not JSON"), "invalid_json"),
+        (output_line(product().replace("Oak", "\\ud800")), "invalid_json"),
+        (output_line(None), "empty"),
+        (output_line(""), "empty"),
+        (output_line(product(), finish_reason="length"), "length"),
+        (output_line(None, finish_reason="content_filter"), "refusal"),
+        (output_line(product(), refusal="no \ud800"), "refusal"),
+        (output_line(product(), status_code=500), "http_error"),
+        (output_line(product(), status_code=429), "http_error"),
+        (output_line(product(), status_code=400), "bad_request"),
+        (output_line(product(), status_code="soon"), "invalid_json"),
+        (output_line(product(), response=None, error={"code": "batch_expired"}), "expired"),
+        (output_line(product(), response=None, error={"code": "batch_cancelled"}), "cancelled"),
+        (output_line(product(), response=None), "http_error"),
+        (output_line(product(), usage="free"), "invalid_json"),
+        (b'{"custom_id": "fc-1", "response"', "invalid_json"),
+        (b"[1, 2]", "invalid_json"),
+        (b'"text"', "invalid_json"),
+        (b"[" * 100_000, "invalid_json"),
+        (b"\xff\xfe", "invalid_json"),
+    ],
+)
+def test_line_has_its_outcome(line: bytes, outcome: str) -> None:
+    assert classify(line).outcome == outcome
+
+
+def test_good_answer_carries_fields_and_tokens() -> None:
+    answer = classify(output_line(product(color=" Unknown ", material="N/A")))
+    assert answer.fields == ("Oak chair", None, None, None, "chair")
+    assert answer[5:] == (7, 0, 3)
+
+
+@pytest.mark.parametrize("count", [-1, 10**30, "7", 1.5, None])
+def test_absurd_token_counts_are_nothing(count: object) -> None:
+    usage = {"prompt_tokens": count, "completion_tokens": 3}
+    assert classify(output_line(product(), usage=usage))[5:] == (0, 0, 3)
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    st.dictionaries(
+        st.sampled_from(("status_code", "usage", "finish_reason", "refusal", "response", "error",
+                         "custom_id")),
+        anything,
+    ),
+    anything,
+)  # fmt: skip
+def test_whatever_the_line_holds_it_is_an_answer_that_can_be_stored(
+    tmp_path: Path, changes: dict[str, Any], content: object
+) -> None:
+    path = tmp_path / "output.jsonl"
+    path.write_bytes(output_line(content, **changes) + b"\n")
+    with read_answers(path) as answers:
+        assert len(stored(answers.files)) == 1
+
+
+def stored(files: tuple[Path, ...]) -> list[tuple[Any, ...]]:
+    query = "SELECT * EXCLUDE position FROM read_parquet(?) ORDER BY position"
+    return duckdb.connect().execute(query, [[str(path) for path in files]]).fetchall()
+
+
+def test_shares_together_read_what_one_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [output_line(product(clean_title=f"Chair {n}"), custom_id=f"fc-{n}") for n in range(50)]
+    path = tmp_path / "output.jsonl"
+    path.write_bytes(b"\n".join([*lines, b"", b"broken", lines[0]]))
+    with read_answers(path) as whole:
+        assert (len(whole.files), whole.broken) == (1, 1)
+        expected = stored(whole.files)
+    assert [row[0] for row in expected] == [*(f"fc-{n}" for n in range(50)), "", "fc-0"]
+    monkeypatch.setattr(reading, "_SPAN_BYTES", 1000)
+    folder = tmp_path / "shares"
+    folder.mkdir()
+    broken = sum(reading.read_share(path, folder, worker, 3) for worker in range(3))
+    files = tuple(sorted(folder.glob("*.parquet")))
+    assert (stored(files), broken, len(files) > 3) == (expected, 1, True)
+
+
+def test_large_file_is_read_by_several_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "output.jsonl"
+    path.write_bytes(b"\n".join([output_line(product()), b"broken"]))
+    assert reading._shared(path, tmp_path, 2) == 1
+    assert [row[1] for row in stored(tuple(tmp_path.glob("*.parquet")))] == ["ok", "invalid_json"]
