@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from openai.types import Batch
 
 _DEFAULT_URL = "https://api.openai.com/v1"
+_PAGE = 100
 _KEY_HINT = "set OPENAI_API_KEY in the environment or in .env"
 
 
@@ -133,12 +134,21 @@ class BatchAPIClient:
             )
 
     def recent(self, since: datetime) -> Iterator[RemoteBatch]:
-        """Yield the batches created since then, newest first; the API itself filters by nothing."""
+        """Yield the batches created since then; the API itself filters by nothing.
+
+        Most servers list the newest first, but none promises it: only a whole page of older ones
+        in a row ends the search.
+        """
+        older = 0
         with _translated("listing batches"):
-            for batch in self._client().batches.list(limit=100):
-                if datetime.fromtimestamp(batch.created_at, UTC) < since:
+            for batch in self._client().batches.list(limit=_PAGE):
+                if datetime.fromtimestamp(batch.created_at, UTC) >= since:
+                    older = 0
+                    yield _remote(batch)
+                    continue
+                older += 1
+                if older == _PAGE:
                     return
-                yield _remote(batch)
 
     def retrieve(self, batch_id: str) -> RemoteBatch:
         """Return the batch as it is now."""

@@ -4,6 +4,7 @@ The OpenAI client (``api_client``) and the local backends (``local_batches``) of
 verbs, so submitting, polling and harvesting do not know whom they talk to.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -61,6 +62,15 @@ class RemoteBatch:
     completed: int = 0
     failed: int = 0
     errors: tuple[BatchError, ...] = field(default=())
+
+
+def queue_limit(message: str | None) -> int | None:
+    """Return the prompt tokens the provider's queue takes, where its refusal says so.
+
+    "Enqueued token limit reached for … Limit: 2,000,000 enqueued tokens."
+    """
+    found = re.search(r"[Ll]imit:?\s*([\d,]+)\s*enqueued", message or "")
+    return int(found[1].replace(",", "")) if found else None
 
 
 class Backend(Protocol):

@@ -11,7 +11,7 @@ from furnclip.cleaning.reading import read_answers
 from furnclip.errors import RemoteError
 from furnclip.files import atomic_path
 from furnclip.state import StateStore
-from furnclip.state.cleaning_parts import BatchRow, set_part
+from furnclip.state.cleaning_parts import BatchRow, refuse_part
 from furnclip.state.cleaning_results import (
     Answer,
     finish_batch,
@@ -40,9 +40,9 @@ def harvest(
     Both files are downloaded, whatever the status; requests without a line are asked again.
     Safe to repeat after a crash. Raises ``RemoteError`` when a file cannot be downloaded whole.
     """
-    if _is_full(remote):
+    if refusal := _queue_refusal(remote):
         finish_batch(store, batch.batch_id, prices=None)
-        set_part(store, batch.part, "waiting", error="token_limit_exceeded")
+        refuse_part(store, batch.part, batch.batch_id, refusal)
         return
     for kind, file_id in (("output", remote.output_file_id), ("error", remote.error_file_id)):
         if file_id is not None:
@@ -80,10 +80,15 @@ def _rest(store: StateStore, batch: BatchRow, remote: RemoteBatch) -> Iterator[A
             yield Answer(identity, outcome, reason)
 
 
-def _is_full(remote: RemoteBatch) -> bool:
-    return remote.status == "failed" and any(
-        error.code == "token_limit_exceeded" for error in remote.errors
-    )
+def _queue_refusal(remote: RemoteBatch) -> str | None:
+    """Return why the provider's queue had no room for the batch, None when that is not what failed.
+
+    Such a batch failed before any work was done.
+    """
+    if remote.status != "failed":
+        return None
+    full = [e.message for e in remote.errors if e.code == "token_limit_exceeded"]
+    return full[0] or "token_limit_exceeded" if full else None
 
 
 def _take(

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -144,25 +145,21 @@ class _OpenPart:
                 raise
 
 
-def read_lines(places: Sequence[tuple[Path, int, int]]) -> list[dict[str, Any]]:
-    """Return the requests at (file, offset, length); raises ``DataError`` when a file is gone."""
-    requests = []
-    handles: dict[Path, BinaryIO] = {}
-    try:
+def read_lines(places: Iterable[tuple[Path, int, int]]) -> Iterator[dict[str, Any]]:
+    """Yield the requests at (file, offset, length); raises ``DataError`` when a file is gone."""
+    with ExitStack() as opened:
+        handles: dict[Path, BinaryIO] = {}
         for path, offset, length in places:
-            if path not in handles:
-                handles[path] = path.open("rb")
-            handles[path].seek(offset)
-            requests.append(json.loads(handles[path].read(length)))
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"the request file {path} is missing or damaged",
-            hint="run `furnclip clean prepare` again",
-        ) from error
-    finally:
-        for handle in handles.values():
-            handle.close()
-    return requests
+            try:
+                if path not in handles:
+                    handles[path] = opened.enter_context(path.open("rb"))
+                handles[path].seek(offset)
+                yield json.loads(handles[path].read(length))
+            except (OSError, ValueError) as error:
+                raise DataError(
+                    f"the request file {path} is missing or damaged",
+                    hint="run `furnclip clean prepare` again",
+                ) from error
 
 
 def again(request: dict[str, Any], *, token_factor: int, base_cap: int) -> bytes:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -19,12 +19,25 @@ from furnclip.cleaning.harvest import harvest
 from furnclip.cleaning.locking import exclusive
 from furnclip.cleaning.parts import PartLimits, PartWriter, again, read_lines
 from furnclip.cleaning.profiles import model_profile
-from furnclip.cleaning.submit import UNSUBMITTED, Submission, SubmitResult, submit_run
+from furnclip.cleaning.submit import (
+    UNSUBMITTED,
+    Submission,
+    SubmitResult,
+    queue_window,
+    submit_run,
+)
 from furnclip.config import CleaningSettings
-from furnclip.errors import Interrupted, RemoteError
+from furnclip.errors import Interrupted, RemoteError, StateLockedError
 from furnclip.progress import SILENT, Progress
 from furnclip.state import StateStore
-from furnclip.state.cleaning import RequestRow, RunCounts, RunRow, next_part_number, run_counts
+from furnclip.state.cleaning import (
+    PartRow,
+    RequestRow,
+    RunCounts,
+    RunRow,
+    next_part_number,
+    run_counts,
+)
 from furnclip.state.cleaning_parts import (
     BatchRow,
     assign_requeued,
@@ -32,12 +45,15 @@ from furnclip.state.cleaning_parts import (
     parts_of_run,
     requeued_lines,
     set_part,
+    split_parts,
     update_batch,
 )
 
 _LOG = logging.getLogger(__name__)
 
 _POLLS_AT_ONCE = 8
+_IDLE_LOOKS = 3
+"""Looks in a row with rows pending and nothing under way before waiting is given up."""
 _MOST_TROUBLES = 10
 """Polls in a row that may fail before waiting is given up."""
 BackendOf = Callable[[BatchRow], Backend]
@@ -54,32 +70,37 @@ class WaitResult:
 
 
 def refresh(
-    store: StateStore, batches: list[BatchRow], backend_of: BackendOf
-) -> list[tuple[BatchRow, RemoteBatch]]:
+    store: StateStore, batches: Sequence[BatchRow], backend_of: BackendOf
+) -> tuple[list[tuple[BatchRow, RemoteBatch]], RemoteError | None]:
     """Ask for the batches that are not harvested and store what the server says.
 
-    A batch the server does not know (other key, other project) is ``orphaned`` and left alone.
+    Returns what was answered, and the first error: one server's trouble does not hide the others.
+    A batch the server does not know (other key, other project) is ``orphaned``: never sent again
+    by itself, but asked for each time, since the right key brings it back.
     """
-    live = [batch for batch in batches if not batch.harvested and batch.status != "orphaned"]
 
-    def ask(batch: BatchRow) -> tuple[BatchRow, RemoteBatch | None]:
+    def ask(batch: BatchRow) -> RemoteBatch | RemoteError:
         try:
-            return batch, backend_of(batch).retrieve(batch.batch_id)
-        except NotFoundError:
-            return batch, None
+            return backend_of(batch).retrieve(batch.batch_id)
+        except RemoteError as error:
+            return error
 
+    live = [batch for batch in batches if not batch.harvested]
     with ThreadPoolExecutor(_POLLS_AT_ONCE) as pool:
         answers = list(pool.map(ask, live))
     seen = []
-    for batch, remote in answers:
-        if remote is None:
-            _LOG.warning("the server does not know batch %s with this key", batch.batch_id)
-            update_batch(store, batch.batch_id, {"status": "orphaned"})
-            set_part(store, batch.part, "orphaned", error="the server does not know the batch")
-            continue
-        update_batch(store, batch.batch_id, _columns(remote))
-        seen.append((batch, remote))
-    return seen
+    trouble = None
+    for batch, answer in zip(live, answers, strict=True):
+        if isinstance(answer, NotFoundError):
+            _orphan(store, batch, f"the server does not know batch {batch.batch_id}", backend_of)
+        elif isinstance(answer, RemoteError):
+            trouble = trouble or answer
+        else:
+            if batch.status == "orphaned":
+                set_part(store, batch.part, "submitted")
+            update_batch(store, batch.batch_id, _columns(answer))
+            seen.append((batch, answer))
+    return seen, trouble
 
 
 def collect(
@@ -90,22 +111,42 @@ def collect(
     *,
     progress: Progress = SILENT,
 ) -> None:
-    """Drive local batches, refresh the run's batches and harvest those that are finished."""
+    """Drive local batches, refresh the run's batches and harvest those that are finished.
+
+    Raises the first ``RemoteError`` after everything that could be read was read.
+    """
     with exclusive(store, "collect answers"):
         batches = list_batches(store, run=run.run)
         for batch in batches:
-            if not batch.harvested and batch.status not in TERMINAL:
+            if not batch.harvested and batch.status not in {*TERMINAL, "orphaned"}:
                 backend_of(batch).drive(batch.batch_id, progress)
-        for batch, remote in refresh(store, batches, backend_of):
-            if is_ready(remote):
+        seen, trouble = refresh(store, batches, backend_of)
+        for batch, remote in seen:
+            if not is_ready(remote):
+                continue
+            try:
                 harvest(
-                    store,
-                    backend_of(batch),
-                    batch,
-                    remote,
-                    folder=run.folder,
-                    max_attempts=settings.max_attempts,
-                )
+                    store, backend_of(batch), batch, remote,
+                    folder=run.folder, max_attempts=settings.max_attempts,
+                )  # fmt: skip
+            except NotFoundError:
+                reason = f"the results of {batch.batch_id} are gone; servers keep them a month"
+                _orphan(store, batch, reason, backend_of)
+            except RemoteError as error:
+                trouble = trouble or error
+    if trouble is not None:
+        raise trouble
+
+
+def _orphan(store: StateStore, batch: BatchRow, reason: str, backend_of: BackendOf) -> None:
+    """Leave a batch alone whose answers cannot be had; said once."""
+    key = backend_of(batch).key_fingerprint
+    if batch.key_fingerprint and key != batch.key_fingerprint:
+        reason += "; it was made with another API key"
+    if batch.status != "orphaned":
+        _LOG.warning("%s", reason)
+    update_batch(store, batch.batch_id, {"status": "orphaned"})
+    set_part(store, batch.part, "orphaned", error=reason)
 
 
 def is_ready(remote: RemoteBatch) -> bool:
@@ -128,7 +169,10 @@ def send(
 ) -> SubmitResult:
     """Put requeued requests into new parts and submit everything unsubmitted."""
     with exclusive(store, "submit"):
-        _rebuild(store, run, settings)
+        unsent = parts_of_run(store, run.run, UNSUBMITTED)
+        window = queue_window(store, run.model, submission.window)
+        _split(store, unsent, window)
+        _rebuild(store, run, settings, window)
         return submit_run(store, backend, run.run, submission)
 
 
@@ -142,34 +186,37 @@ def wait_for_run(
     submission: Submission,
     timeout: float | None = None,
     progress: Progress = SILENT,
+    look: Callable[[WaitResult], None] = lambda _: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> WaitResult:
     """Poll until every row is answered or given up, resubmitting what is left.
 
-    Transient server trouble is waited out; a refused key or request is raised.
+    ``look`` sees where things stand after each poll. Transient server trouble is waited out, and
+    so is another clean command; a refused key or request is raised.
     """
     end = None if timeout is None else clock() + timeout
-    troubles = 0
+    troubles = idle = 0
     try:
         while True:
             try:
                 collect(store, run, backend_of, settings, progress=progress)
                 send(store, run, backend, settings, submission)
                 troubles = 0
+            except StateLockedError as error:
+                _LOG.warning("%s; waiting for it", error)
             except (UnknownOutcomeError, UnreachableError, CapacityError) as error:
                 troubles += 1
                 if troubles == _MOST_TROUBLES:
                     raise
                 _LOG.warning("%s; trying again", error)
-            counts = run_counts(store, run.run)
             batches = tuple(list_batches(store, run=run.run))
-            stuck = not troubles and all(b.harvested or b.status == "orphaned" for b in batches)
-            waiting_room = bool(counts.pending) and _unsent(store, run)
-            if counts.pending == 0 or (stuck and not waiting_room):
-                finished = counts.pending == 0
-                return WaitResult(run.run, finished, counts, batches)
-            if end is not None and clock() >= end:
-                return WaitResult(run.run, finished=False, counts=counts, batches=batches)
+            counts = run_counts(store, run.run)
+            result = WaitResult(run.run, counts.pending == 0, counts, batches)
+            look(result)
+            idle = idle + 1 if not troubles and _is_idle(store, run, batches) else 0
+            late = end is not None and clock() >= end
+            if result.finished or idle == _IDLE_LOOKS or late:
+                return result
             if troubles or not _local(batches):
                 submission.sleep(settings.poll_seconds)
     except KeyboardInterrupt:
@@ -179,8 +226,10 @@ def wait_for_run(
         ) from None
 
 
-def _unsent(store: StateStore, run: RunRow) -> bool:
-    return bool(parts_of_run(store, run.run, UNSUBMITTED))
+def _is_idle(store: StateStore, run: RunRow, batches: Sequence[BatchRow]) -> bool:
+    """Say whether nothing is under way and nothing waits to be sent."""
+    under_way = any(not b.harvested and b.status != "orphaned" for b in batches)
+    return not under_way and not parts_of_run(store, run.run, UNSUBMITTED)
 
 
 def _local(batches: tuple[BatchRow, ...]) -> bool:
@@ -188,15 +237,29 @@ def _local(batches: tuple[BatchRow, ...]) -> bool:
     return bool(live) and all(batch.backend != "openai" for batch in live)
 
 
-def _rebuild(store: StateStore, run: RunRow, settings: CleaningSettings) -> None:
+def _split(store: StateStore, unsent: list[PartRow], window: int | None) -> None:
+    """Free the requests of parts that the queue could never take, to be put into smaller ones."""
+    if window is None:
+        return
+    large = [
+        p.part
+        for p in unsent
+        if p.input_tokens > window and p.requests > 1 and p.state != "creating"
+    ]
+    if large:
+        _LOG.info("the queue takes %d tokens: splitting %d parts", window, len(large))
+        split_parts(store, large)
+
+
+def _rebuild(
+    store: StateStore, run: RunRow, settings: CleaningSettings, window: int | None
+) -> None:
     """Write requeued requests into new parts, taking their lines from the earlier files."""
     places = requeued_lines(store, run.run)
     if not places:
         return
-    requests = read_lines([(path, line.byte_offset, line.byte_length) for path, line, *_ in places])
-    limits = PartLimits(
-        settings.max_requests_per_part, settings.max_part_bytes, settings.max_enqueued_tokens
-    )
+    requests = read_lines((path, line.byte_offset, line.byte_length) for path, line, *_ in places)
+    limits = PartLimits(settings.max_requests_per_part, settings.max_part_bytes, window)
     number = next_part_number(store, run.run)
     profile = model_profile(run.model, backend=run.backend)
     writer = PartWriter(run.folder, run.run, profile, run.backend, limits, number)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from furnclip.cleaning.profiles import model_profile
-from furnclip.errors import ConfigError, DataError, Interrupted, RemoteError, UsageError
+from furnclip.errors import ConfigError, DataError, Interrupted, UsageError
 from furnclip.progress import SILENT, Progress
 from furnclip.state.cleaning import RunCounts, RunRow, find_run, latest_run, list_runs, run_counts
 from furnclip.state.cleaning_parts import BatchRow, list_batches, parts_of_run, update_batch
@@ -138,16 +138,24 @@ class Cleaner:
         return run_counts(self.store, run.run)
 
     def wait(
-        self, run: RunRow, *, timeout: float | None = None, progress: Progress = SILENT
+        self,
+        run: RunRow,
+        *,
+        timeout: float | None = None,
+        progress: Progress = SILENT,
+        look: Callable[[WaitResult], None] = lambda _: None,
     ) -> WaitResult:
-        """Poll, harvest and resubmit until every row is answered or given up."""
+        """Poll, harvest and resubmit until every row is answered or given up.
+
+        ``look`` sees where things stand after each poll.
+        """
         from furnclip.cleaning.poll import wait_for_run
 
         backend = self.backend(run.backend, self.settings.base_url or run.base_url)
         return wait_for_run(
             self.store, run, backend, backend_of=self.backend_of(),
             settings=self.settings, submission=self.submission(),
-            timeout=timeout, progress=progress,
+            timeout=timeout, progress=progress, look=look,
         )  # fmt: skip
 
     def collect(self, run: RunRow, *, progress: Progress = SILENT) -> None:
@@ -184,10 +192,10 @@ class Cleaner:
             return StatusResult(tuple(batches))
         from furnclip.cleaning.poll import refresh
 
-        stale = None
         try:
-            refresh(self.store, batches, self.backend_of(quick=True))
-        except (RemoteError, ConfigError) as error:
+            _, trouble = refresh(self.store, batches, self.backend_of(quick=True))
+            stale = trouble.message if trouble else None
+        except ConfigError as error:
             stale = error.message
         return StatusResult(tuple(list_batches(self.store, run=run, batch_id=batch_id)), stale)
 

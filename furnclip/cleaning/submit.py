@@ -22,27 +22,34 @@ from furnclip.cleaning.backends import (
     RemoteBatch,
     UnknownOutcomeError,
     UnreachableError,
+    queue_limit,
 )
 from furnclip.errors import DataError, RemoteError, UsageError
 from furnclip.state import StateStore
 from furnclip.state.cleaning import PartRow
 from furnclip.state.cleaning_parts import (
     AttemptRow,
+    BatchRow,
     begin_attempt,
     end_attempt,
     enqueued_tokens,
     forget_file,
     get_part,
+    list_batches,
     open_attempt,
     parts_of_run,
     record_batch,
+    refusals,
     set_part,
 )
 
 _LOG = logging.getLogger(__name__)
 
 UNSUBMITTED = ("ready", "uploading", "uploaded", "creating", "waiting")
-_CLOCK_SKEW = timedelta(minutes=5)
+_CLOCK_SKEW = timedelta(hours=25)
+"""How far back batches are listed: a clock in the wrong time zone must not hide one."""
+_QUEUE_SHARE = 0.8
+"""Of the provider's queue, for our count of tokens is an estimate."""
 _FRESH_FILE_TRIES = 5
 
 
@@ -51,7 +58,8 @@ class Submission:
     """How to submit.
 
     ``grace_seconds`` lie between the two listings that prove a batch absent;
-    ``window`` is the number of prompt tokens the provider takes at once.
+    ``window`` is the number of prompt tokens the provider takes at once, None until it is known.
+    ``max_usd`` is what the whole run may cost.
     """
 
     grace_seconds: float = 60.0
@@ -79,16 +87,14 @@ def submit_run(
     """
     parts = parts_of_run(store, run, UNSUBMITTED)
     expected = estimate(parts)
-    if submission.max_usd is not None and expected is not None and expected > submission.max_usd:
-        raise UsageError(
-            f"submitting is estimated at ${expected:.2f}, over the limit of "
-            f"${submission.max_usd:.2f}",
-            hint="raise --max-usd, or prepare fewer rows with --limit",
-        )
+    if parts and submission.max_usd is not None and expected is not None:
+        _check_budget(expected, spent(list_batches(store, run=run)), submission.max_usd)
+    window = queue_window(store, parts[0].model, submission.window) if parts else None
     made: list[str] = []
     for index, part in enumerate(parts):
-        if not _has_room(store, part, submission.window):
-            set_part(store, part.part, "waiting", file_id=part.file_id)
+        if not _has_room(store, part, window):
+            if part.state != "waiting":
+                set_part(store, part.part, "waiting")
             return SubmitResult(tuple(made), len(parts) - index, expected)
         try:
             made.append(submit_part(store, backend, part.part, submission))
@@ -126,12 +132,40 @@ def estimate(parts: Sequence[PartRow]) -> float | None:
     return sum(known) if len(known) == len(parts) else None
 
 
+def spent(batches: Sequence[BatchRow]) -> float:
+    """Add up what batches cost in dollars, or are estimated at until they are read."""
+    return sum((b.usd if b.harvested else b.est_usd) or 0.0 for b in batches)
+
+
+def queue_window(store: StateStore, model: str, given: int | None) -> int | None:
+    """Return the prompt tokens to keep in the queue: as given, else as the provider last said."""
+    if given is not None:
+        return given
+    for reason in refusals(store, model):
+        limit = queue_limit(reason)
+        if limit is not None:
+            return int(limit * _QUEUE_SHARE)
+    return None
+
+
+def _check_budget(expected: float, before: float, most: float) -> None:
+    if before + expected > most:
+        already = f" after ${before:.2f} for what was sent already" if before else ""
+        raise UsageError(
+            f"submitting is estimated at ${expected:.2f}{already}, over the limit of ${most:.2f}",
+            hint="raise --max-usd, or prepare fewer rows with --limit",
+        )
+
+
 def _has_room(store: StateStore, part: PartRow, window: int | None) -> bool:
-    """Say whether the part fits into the queue; one too large by itself goes when it is empty."""
-    if window is None or part.state == "creating":
+    """Say whether the part fits into the queue; an empty queue takes any.
+
+    A part the provider had no room for waits until something of ours has left the queue.
+    """
+    if part.state == "creating" or (window is None and part.state != "waiting"):
         return True
     enqueued = enqueued_tokens(store, part.model)
-    return enqueued == 0 or enqueued + part.input_tokens <= window
+    return enqueued == 0 or (window is not None and enqueued + part.input_tokens <= window)
 
 
 def _uploaded(store: StateStore, backend: Backend, part: PartRow) -> PartRow:
@@ -188,9 +222,10 @@ def _reconcile(
     submission: Submission,
 ) -> str | None:
     """Find the batch of an attempt with unknown outcome, or prove that there is none."""
+    taken = {batch.batch_id for batch in list_batches(store)}
     for listing in range(2):
         since = attempt.started_at - _CLOCK_SKEW
-        batches = list(backend.recent(since))
+        batches = [b for b in backend.recent(since) if b.batch_id not in taken]
         batch = _match(batches, part, attempt.attempt)
         if batch is not None:
             _LOG.info("adopting batch %s for part %s", batch.batch_id, part.part)

@@ -89,7 +89,7 @@ class RequestRow:
 class PartRow:
     """One request file.
 
-    States: ready, uploading, uploaded, creating, waiting, submitted, done, orphaned.
+    States: ready, uploading, uploaded, creating, waiting, submitted, done, orphaned, split.
     """
 
     part: str

@@ -66,7 +66,7 @@ class BatchRow:
 class AttemptRow:
     """One intention to create a batch, recorded before the call.
 
-    Outcomes: unknown, created, refused, absent.
+    Outcomes: unknown, created, refused, absent; full, when its batch found no room in the queue.
     """
 
     attempt: str
@@ -193,6 +193,45 @@ def end_attempt(
             "UPDATE cleaning_part SET state = ?, error = ? WHERE part = "
             "(SELECT part FROM cleaning_submit_attempt WHERE attempt = ?)",
             [part_state, detail, attempt],
+        )
+
+
+def refuse_part(store: StateStore, part: str, batch_id: str, reason: str) -> None:
+    """Have a part wait whose batch the provider's queue had no room for."""
+    with store.transaction() as connection:
+        connection.execute(
+            "UPDATE cleaning_submit_attempt SET outcome = 'full', detail = ? WHERE batch_id = ?",
+            [reason, batch_id],
+        )
+        connection.execute(
+            "UPDATE cleaning_part SET state = 'waiting', error = ? WHERE part = ?", [reason, part]
+        )
+
+
+def refusals(store: StateStore, model: str) -> list[str]:
+    """Return why parts for ``model`` were refused within a day, the last refusal first."""
+    with store.transaction() as connection:
+        found = connection.execute(
+            "SELECT a.detail FROM cleaning_submit_attempt a JOIN cleaning_part p USING (part) "
+            "WHERE p.model = ? AND a.outcome IN ('refused', 'full') AND a.detail IS NOT NULL "
+            "AND a.started_at > now() - INTERVAL 1 DAY ORDER BY a.started_at DESC",
+            [model],
+        ).fetchall()
+    return [reason for (reason,) in found]
+
+
+def split_parts(store: StateStore, parts: Sequence[str]) -> None:
+    """Free the requests of unsent parts, to be put into smaller ones."""
+    with store.transaction() as connection:
+        connection.execute(
+            "UPDATE cleaning_request SET state = 'requeue' WHERE state = 'open' AND request_key IN "
+            "(SELECT request_key FROM cleaning_part_request "
+            "WHERE part IN (SELECT unnest(?::VARCHAR[])))",
+            [list(parts)],
+        )
+        connection.execute(
+            "UPDATE cleaning_part SET state = 'split' WHERE part IN (SELECT unnest(?::VARCHAR[]))",
+            [list(parts)],
         )
 
 
