@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from furnclip.errors import FurnclipError
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.progress import Progress as RichBars
     from rich.progress import TaskID, TextColumn
     from rich.table import Table
@@ -33,11 +33,20 @@ class _Verbosity:
 def set_verbosity(*, quiet: bool, verbose: bool) -> None:
     """Hide notes and progress bars, or show library logs of level INFO (else WARNING)."""
     _Verbosity.quiet = quiet
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
     logger = logging.getLogger("furnclip")
-    logger.handlers[:] = [handler]
+    logger.handlers[:] = [_Notes()]
     logger.setLevel(logging.INFO if verbose else logging.WARNING)
+
+
+class _Notes(logging.Handler):
+    """Prints log lines above whatever display is live, instead of through it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print warnings as ``warn`` does, the rest as plain notes."""
+        if record.levelno >= logging.WARNING:
+            warn(record.getMessage())
+        else:
+            err().print(record.getMessage(), style="dim", soft_wrap=True)
 
 
 @cache
@@ -129,11 +138,25 @@ def render_error(error: FurnclipError) -> None:
 
 def progress() -> Progress:
     """Return progress bars on stderr, or a silent one when nobody can see them."""
-    if _Verbosity.quiet or not sys.stderr.isatty():
+    if not watched():
         from furnclip.progress import SILENT
 
         return SILENT
     return _RichProgress()
+
+
+@contextmanager
+def live(console: Console) -> Iterator[Callable[[RenderableType], None]]:
+    """Yield a function that draws something in place of what it drew before."""
+    from rich.live import Live
+
+    with Live(console=console, auto_refresh=False) as display:
+        yield lambda drawn: display.update(drawn, refresh=True)
+
+
+def watched() -> bool:
+    """Say whether somebody sees stderr and wants notes there."""
+    return sys.stderr.isatty() and not _Verbosity.quiet
 
 
 class _RichTask:

@@ -99,10 +99,7 @@ def _merged(
     kept = [place for place, name in enumerate(names) if name in header]
     for record, result in zip(read_records(run.csv), results, strict=False):
         given = record if len(kept) == len(record) else [record[place] for place in kept]
-        yield [
-            *given, result.clean_title, result.style, result.material, result.color,
-            result.object_type, result.status, result.error,
-        ]  # fmt: skip
+        yield [*given, *result.cleaned()]
 
 
 def _result(store: StateStore, run: RunRow, counts: RunCounts, output: Path) -> FinalizeResult:

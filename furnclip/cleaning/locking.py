@@ -10,9 +10,7 @@ _WAIT_SECONDS = 30.0
 
 
 @contextmanager
-def exclusive(
-    store: StateStore, doing: str, *, wait_seconds: float = _WAIT_SECONDS
-) -> Iterator[None]:
+def exclusive(store: StateStore, doing: str) -> Iterator[None]:
     """Hold the clean lock beside the state file; ``StateLockedError`` when another command does.
 
     The lock goes with the process, also after kill -9. Raises ``StateError`` when the folder of the
@@ -23,7 +21,7 @@ def exclusive(
     store.make_folder()
     lock = FileLock(f"{store.path}.clean.lock", thread_local=False)
     try:
-        with lock.acquire(timeout=wait_seconds):
+        with lock.acquire(timeout=_WAIT_SECONDS):
             yield
     except Timeout as error:
         raise StateLockedError(

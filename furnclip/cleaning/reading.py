@@ -96,7 +96,12 @@ def _read_span(path: Path, start: int, end: int, target: Path) -> int:
     kinds = {"VARCHAR": pa.string(), "BIGINT": pa.int64()}
     schema = pa.schema([(name, kinds[kind]) for name, kind in ARRIVED.items()])
     columns = list(zip(*rows, strict=True)) or [()] * len(schema)
-    arrays = [pa.array(values, field.type) for values, field in zip(columns, schema, strict=True)]
+    arrays = [
+        pa.nulls(len(rows), field.type)
+        if values.count(None) == len(rows)
+        else pa.array(values, field.type)
+        for values, field in zip(columns, schema, strict=True)
+    ]
     pq.write_table(pa.table(arrays, schema=schema), target)
     return sum(not answer.custom_id for answer in answers)
 

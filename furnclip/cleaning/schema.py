@@ -1,8 +1,8 @@
 """What a cleaned product is, and how a model is asked for one."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, field_validator
+from pydantic import BaseModel, ConfigDict, StringConstraints, model_validator
 
 FIELDS = ("clean_title", "style", "material", "color", "object_type")
 _UNKNOWN = frozenset({"", "unknown", "n/a", "na", "none", "null", "not specified", "unspecified"})
@@ -26,10 +26,14 @@ class CleanedProduct(BaseModel):
     color: _Short | None = None
     object_type: _Short | None = None
 
-    @field_validator("style", "material", "color", "object_type", mode="after")
-    @classmethod
-    def _unknown_is_none(cls, value: str | None) -> str | None:
-        return None if value is None or value.casefold() in _UNKNOWN else value
+    @model_validator(mode="after")
+    def _unknown_is_none(self) -> Self:
+        # one call a product: a validator a field takes as long as all the rest
+        for name in FIELDS[1:]:
+            value = getattr(self, name)
+            if value is not None and value.casefold() in _UNKNOWN:
+                setattr(self, name, None)
+        return self
 
 
 def strict_schema() -> dict[str, Any]:

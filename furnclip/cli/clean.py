@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,6 +11,7 @@ import typer
 
 from furnclip.cli.clean_view import (
     batch_json,
+    board,
     counts_line,
     print_batches,
     print_plan,
@@ -19,8 +22,10 @@ from furnclip.cli.common import JsonOption, settings, store
 from furnclip.errors import DataError, ExitCode, UsageError
 
 if TYPE_CHECKING:
+    from furnclip.cleaning.poll import WaitResult
     from furnclip.cleaning.prepare import PrepareResult
     from furnclip.cleaning.service import Cleaner
+    from furnclip.state.cleaning import RunRow
 
 _PREPARE = "furnclip clean prepare CSV --images DIR"
 
@@ -103,7 +108,8 @@ def upload(
     ctx: typer.Context,
     run: RunArgument = None,
     max_usd: Annotated[
-        float | None, typer.Option("--max-usd", help="Refuse when the estimate is higher.")
+        float | None,
+        typer.Option("--max-usd", help="Refuse when the run would cost more."),
     ] = None,
     base_url: BaseUrlOption = None,
     *,
@@ -189,7 +195,8 @@ def wait(
         raise DataError(
             f"nothing of run {chosen.run} is uploaded yet", hint="start with: furnclip clean upload"
         )
-    result = cleaner.wait(chosen, timeout=timeout, progress=progress())
+    with _looking(chosen) as look:
+        result = cleaner.wait(chosen, timeout=timeout, progress=progress(), look=look)
     if as_json:
         batches = [batch_json(b) for b in result.batches]
         print_json({"run": result.run, "finished": result.finished, "batches": batches})
@@ -331,6 +338,18 @@ def inspect(
         print_json({"output": output, "rows": shown})
     else:
         result(f"{output}: {shown:,} rows")
+
+
+@contextmanager
+def _looking(run: RunRow) -> Iterator[Callable[[WaitResult], None]]:
+    """Draw the batches after each poll; the local backends have a progress bar of their own."""
+    from furnclip.console import err, live, watched
+
+    if run.backend != "openai" or not watched():
+        yield lambda _: None
+        return
+    with live(err()) as show:
+        yield lambda result: show(board(result.batches, counts=result.counts))
 
 
 def _confirm(estimate: float | None) -> None:

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
     from furnclip.cleaning.prepare import PrepareResult
     from furnclip.cleaning.service import Cleaner
     from furnclip.state.cleaning import RunCounts
@@ -35,65 +38,97 @@ def print_plan(result: PrepareResult) -> None:
         warn(f"and {len(result.rejections) - 10:,} more; the cleaned CSV names them all")
 
 
-_COLUMNS = ("batch", "status", "done", "failed", "total", "rate", "left", "est.", "cost")
-
-
-def _rows(batches: Sequence[BatchRow]) -> list[tuple[str, ...]]:
-    return [
-        (b.batch_id, b.status, f"{b.completed:,}", f"{b.failed:,}", f"{b.total:,}", *_speed(b),
-         usd(b.est_usd), usd(b.usd) if b.harvested else "")
-        for b in batches
-    ]  # fmt: skip
-
-
-def _speed(batch: BatchRow) -> tuple[str, str]:
-    """Return rate and time left since submission, empty for a finished or idle batch."""
-    from datetime import UTC, datetime, timedelta
-
-    seconds = (datetime.now(UTC) - batch.submitted_at).total_seconds()
-    done = batch.completed + batch.failed
-    if batch.harvested or not done or seconds <= 0:
-        return "", ""
-    rate = done / seconds
-    left = timedelta(seconds=round((batch.total - done) / rate))
-    return f"{rate * 60:,.1f}/min", str(left)
+_COLUMNS = ("batch", "status", "progress", "done", "failed", "total", "rate", "left", "ends",
+            "est.", "cost")  # fmt: skip
+_ENDED = frozenset({"completed", "failed", "expired", "cancelled", "orphaned"})
+_BAR = 10
 
 
 def print_batches(batches: Sequence[BatchRow]) -> None:
     """Print the batches as a table, nothing when there are none."""
-    from furnclip.console import print_table
+    from furnclip.console import out
 
     if batches:
-        print_table(None, _COLUMNS, _rows(batches), right=range(2, 9))
+        out().print(_table(batches))
+
+
+def board(
+    batches: Sequence[BatchRow], *, counts: RunCounts | None = None, note: str = ""
+) -> RenderableType:
+    """Return the batches with what they add up to, to be drawn again and again."""
+    from rich.console import Group
+    from rich.text import Text
+
+    lines = [_total(batches)]
+    if counts is not None:
+        lines.append(counts_line(counts))
+    return Group(_table(batches), *(Text(line) for line in (*lines, note) if line))
 
 
 def watch_batches(cleaner: Cleaner, batch: str | None, interval: float, *, ask: bool) -> None:
     """Redraw the table until every batch is finished."""
     import time
 
-    from rich.console import Group
-    from rich.live import Live
-    from rich.text import Text
-
-    from furnclip.cleaning.backends import TERMINAL
-    from furnclip.console import out, table
+    from furnclip.console import live, out
     from furnclip.errors import Interrupted
 
-    ended = TERMINAL | {"orphaned"}
     try:
-        with Live(console=out(), auto_refresh=False) as live:
+        with live(out()) as show:
             while True:
                 result = cleaner.status(batch, ask=ask)
                 note = f"showing what is stored: {result.stale}" if result.stale else ""
-                drawn = table(None, _COLUMNS, _rows(result.batches), right=range(2, 9))
-                live.update(Group(drawn, Text(note)), refresh=True)
-                if all(b.harvested or b.status in ended for b in result.batches):
+                show(board(result.batches, note=note))
+                if all(b.harvested or b.status in _ENDED for b in result.batches):
                     return
                 time.sleep(interval)
     except KeyboardInterrupt:
         raise Interrupted(
             "stopped watching; the batches go on", hint="look again with: furnclip clean status"
         ) from None
+
+
+def _table(batches: Sequence[BatchRow]) -> Table:
+    from furnclip.console import table
+
+    return table(None, _COLUMNS, map(_row, batches), right=range(3, len(_COLUMNS)))
+
+
+def _row(batch: BatchRow) -> tuple[str, ...]:
+    done = batch.completed + batch.failed
+    filled = _BAR * done // batch.total if batch.total else 0
+    return (
+        batch.batch_id, batch.status, "█" * filled + "░" * (_BAR - filled),
+        f"{batch.completed:,}", f"{batch.failed:,}", f"{batch.total:,}", *_speed(batch),
+        usd(batch.est_usd), usd(batch.usd) if batch.harvested else "",
+    )  # fmt: skip
+
+
+def _speed(batch: BatchRow) -> tuple[str, str, str]:
+    """Return rate, time left and the end in local time; empty for a finished or idle batch."""
+    from datetime import UTC, datetime, timedelta
+
+    now = datetime.now(UTC)
+    seconds = (now - batch.submitted_at).total_seconds()
+    done = batch.completed + batch.failed
+    if batch.harvested or batch.status in _ENDED or not done or seconds <= 0:
+        return "", "", ""
+    rate = done / seconds
+    left = timedelta(seconds=round((batch.total - done) / rate))
+    return f"{rate * 60:,.1f}/min", str(left), f"{(now + left).astimezone():%a %H:%M}"
+
+
+def _total(batches: Sequence[BatchRow]) -> str:
+    """Return what several batches add up to: answers, and dollars estimated and spent so far."""
+    if not batches:
+        return ""
+    done, total = sum(b.completed + b.failed for b in batches), sum(b.total for b in batches)
+    known = [b.est_usd for b in batches if b.est_usd is not None]
+    estimated = sum(known) if len(known) == len(batches) else None
+    cost = sum(b.usd or 0.0 for b in batches if b.harvested)
+    return (
+        f"{done:,} of {total:,} answers from {len(batches):,} batches; estimated "
+        f"{usd(estimated)}, cost of what is fetched {usd(cost)}"
+    )
 
 
 def batch_json(batch: BatchRow) -> dict[str, Any]:

@@ -100,9 +100,11 @@ class CleaningSettings(Section):
     max_requests_per_part: int = Field(50_000, gt=0, le=50_000)
     max_part_bytes: int = Field(190_000_000, gt=0, le=200_000_000)
     max_enqueued_tokens: int | None = Field(
-        None, gt=0, description="prompt tokens in the provider's queue at once; default: no window"
+        None, gt=0, description="prompt tokens in the provider's queue; default: learned from it"
     )
-    max_usd: float | None = Field(None, gt=0, description="refuse to submit above this estimate")
+    max_usd: float | None = Field(
+        None, gt=0, description="refuse to submit when a run would cost more"
+    )
     max_attempts: int = Field(3, ge=1, description="tries for one row, the first included")
     concurrency: int = Field(8, gt=0, description="requests at once with backend endpoint")
     reconcile_seconds: float = Field(

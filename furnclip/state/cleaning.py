@@ -30,12 +30,12 @@ _RUN_COLUMNS = (
 _ROWS_AT_ONCE = 20_000
 _ROW_RESULTS = """
     SELECT s.number, s.title, s.image,
+           c.clean_title, c.style, c.material, c.color, c.object_type,
            CASE WHEN s.status <> 'ready' THEN s.status
                 WHEN q.state = 'answered' THEN 'ok'
                 WHEN q.state = 'failed' THEN 'failed'
                 ELSE 'pending' END AS status,
-           coalesce(s.error, CASE WHEN q.state <> 'answered' THEN q.error END) AS error,
-           c.clean_title, c.style, c.material, c.color, c.object_type
+           coalesce(s.error, CASE WHEN q.state <> 'answered' THEN q.error END) AS error
     FROM cleaning_source_row s
     LEFT JOIN cleaning_request q USING (request_key)
     LEFT JOIN cleaning_cleaned c ON c.request_key = q.request_key AND q.state = 'answered'
@@ -136,13 +136,17 @@ class RowResult(NamedTuple):
     number: int
     title: str
     image: str
-    status: str
-    error: str | None
     clean_title: str | None
     style: str | None
     material: str | None
     color: str | None
     object_type: str | None
+    status: str
+    error: str | None
+
+    def cleaned(self) -> Sequence[str | None]:
+        """Return the values of the CSV's cleaned columns."""
+        return self[3:]
 
 
 def bulk_insert(

@@ -203,23 +203,31 @@ def anomalies(store: StateStore, batch_id: str) -> list[tuple[str | None, str, s
 
 
 def _match(connection: DuckDBPyConnection, batch_id: str) -> None:
-    """Fill ``incoming``: the answers in order, ``key`` null for ids of no request of this batch."""
+    """Fill ``incoming``: the answers with their ``key``, null for ids of no request of this batch.
+
+    They are put in the order of the requests' table: updating 250,000 of a million rows took 9 s
+    in the order of the answers, and takes 0.4 s in its own.
+    """
     connection.execute(
         """
         CREATE TEMP TABLE incoming AS
-        SELECT a.*, k.request_key AS key,
-               row_number() OVER (
-                   PARTITION BY a.custom_id ORDER BY a.outcome <> 'ok', a.position
-               ) AS rank,
+        SELECT a.*, k.request_key AS key, coalesce(d.rank, 1) AS rank,
                EXISTS (SELECT 1 FROM cleaning_result r
                        WHERE r.batch_id = $batch AND r.custom_id = a.custom_id) AS seen
         FROM arrived a
         LEFT JOIN (
-            SELECT q.custom_id, q.request_key FROM cleaning_request q
-            SEMI JOIN (SELECT l.request_key FROM cleaning_part_request l
-                       JOIN cleaning_batch b ON b.part = l.part WHERE b.batch_id = $batch) m
-                   USING (request_key)
+            SELECT q.custom_id, q.request_key, q.rowid AS place FROM cleaning_request q
+            SEMI JOIN arrived USING (custom_id)
+            WHERE EXISTS (
+                SELECT 1 FROM cleaning_part_request l WHERE l.request_key = q.request_key
+                AND l.part = (SELECT part FROM cleaning_batch WHERE batch_id = $batch))
         ) k USING (custom_id)
+        LEFT JOIN (
+            SELECT position, row_number() OVER (
+                PARTITION BY custom_id ORDER BY outcome <> 'ok', position) AS rank
+            FROM arrived QUALIFY rank > 1
+        ) d USING (position)
+        ORDER BY k.place
         """,
         {"batch": batch_id},
     )
@@ -261,8 +269,9 @@ def _store_cleaned(connection: DuckDBPyConnection) -> int:
     found = connection.execute(
         """
         INSERT INTO cleaning_cleaned (request_key, clean_title, style, material, color, object_type)
-        SELECT key, clean_title, style, material, color, object_type FROM incoming
-        WHERE outcome = 'ok' AND key NOT IN (SELECT request_key FROM cleaning_cleaned)
+        SELECT key, i.clean_title, i.style, i.material, i.color, i.object_type FROM incoming i
+        ANTI JOIN cleaning_cleaned c ON c.request_key = i.key
+        WHERE outcome = 'ok'
         """
     ).fetchone()
     return int(found[0]) if found else 0
@@ -272,15 +281,15 @@ def _move_requests(connection: DuckDBPyConnection, max_attempts: int) -> None:
     connection.execute(
         """
         UPDATE cleaning_request SET
-            attempts = attempts + CASE WHEN i.outcome IN (SELECT unnest($free::VARCHAR[]))
+            attempts = attempts + CASE WHEN list_contains($free::VARCHAR[], i.outcome)
                                        THEN 0 ELSE 1 END,
             token_factor = CASE WHEN i.outcome = 'length' THEN token_factor * 2
                                 ELSE token_factor END,
             error = CASE WHEN i.outcome = 'ok' THEN NULL
                          ELSE concat_ws(': ', i.outcome, i.error) END,
             state = CASE WHEN i.outcome = 'ok' THEN 'answered'
-                         WHEN i.outcome IN (SELECT unnest($free::VARCHAR[])) THEN 'requeue'
-                         WHEN i.outcome IN (SELECT unnest($again::VARCHAR[]))
+                         WHEN list_contains($free::VARCHAR[], i.outcome) THEN 'requeue'
+                         WHEN list_contains($again::VARCHAR[], i.outcome)
                               AND attempts + 1 < $most THEN 'requeue'
                          ELSE 'failed' END
         FROM incoming i

@@ -1,11 +1,10 @@
-"""A Files, Batches and chat-completions server on loopback that fails on demand.
+"""A Files, Batches and chat-completions server on loopback whose batches follow a script.
 
 It keeps count of what costs money: batches created and requests executed.
 """
 
 import itertools
 import json
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,27 +20,6 @@ from furnclip.cleaning.local_batches import answer_by_rules
 KEY = "sk-test-key-that-must-never-leak"
 Json = dict[str, Any]
 Script = Callable[["ServerBatch"], None]
-
-
-@dataclass
-class Fault:
-    """Breaks the next ``times`` requests whose method and path match.
-
-    ``status`` answers at once; ``drop`` closes the connection after the server has done the
-    work; ``cut`` sends half of the body; ``delay`` waits first.
-    """
-
-    method: str
-    path: str
-    times: int = 1
-    status: int | None = None
-    body: Json = field(default_factory=dict)
-    drop: bool = False
-    cut: bool = False
-    delay: float = 0.0
-
-    def matches(self, method: str, path: str) -> bool:
-        return self.times > 0 and method == self.method and bool(re.fullmatch(self.path, path))
 
 
 @dataclass
@@ -117,7 +95,6 @@ class BatchServer:
         self.batches: dict[str, ServerBatch] = {}
         self.executed: list[str] = []
         self.chats = 0
-        self.faults: list[Fault] = []
         self.scripts: list[list[Script]] = []
         self.answer: Callable[[Json], Json] = self.clean
         self.keep_metadata = True
@@ -172,7 +149,7 @@ class BatchServer:
             case ("GET", "files"):
                 listed = [_file(i, name, data) for i, (name, data) in self.files.items()]
                 return 200, {"object": "list", "data": listed, "has_more": False}
-            case ("GET", "files", identity, "content"):
+            case ("GET", "files", identity, "content") if identity in self.files:
                 return 200, self.files[identity][1]
             case ("POST", "batches"):
                 return 200, self.create(json.loads(content)).describe()
@@ -192,14 +169,6 @@ class BatchServer:
                 answer = self.answer({"custom_id": "", "body": json.loads(content)})
                 return answer["status_code"], answer["body"]
         return 404, {"error": {"message": f"No such thing: {path}"}}
-
-    def fault(self, method: str, path: str) -> Fault | None:
-        with self.lock:
-            for fault in self.faults:
-                if fault.matches(method, path):
-                    fault.times -= 1
-                    return fault
-        return None
 
 
 @contextmanager
@@ -234,19 +203,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, method: str) -> None:
         path = self.path.partition("?")[0]
         content = self.rfile.read(int(self.headers.get("content-length") or 0))
-        fault = self.server_.fault(method, path)
-        if fault is not None and fault.delay:
-            time.sleep(fault.delay)
-        if fault is not None and fault.status is not None:
-            self._send(fault.status, fault.body)
-            return
-        status, body = self.server_.handle(method, path, self.headers, content)
-        if fault is not None and fault.drop:
-            self.close_connection = True
-            return
-        if fault is not None and fault.cut:
-            body = body[: len(body) // 2]
-        self._send(status, body)
+        self._send(*self.server_.handle(method, path, self.headers, content))
 
     def _send(self, status: int, body: Any) -> None:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()

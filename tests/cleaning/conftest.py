@@ -11,6 +11,7 @@ from furnclip.cleaning.service import Cleaner
 from furnclip.config import CleaningSettings
 from furnclip.state import StateStore
 from tests.cleaning.batch_server import KEY, BatchServer, running
+from tests.cleaning.fault_proxy import FaultProxy, proxied
 
 TITLES = (
     ("Acme SKU-1234 Modern Oak Coffee Table - Set of 4 - $199.99 FREE SHIPPING", "peru"),
@@ -50,16 +51,22 @@ def server() -> Iterator[BatchServer]:
         yield started
 
 
+@pytest.fixture
+def proxy(server: BatchServer) -> Iterator[FaultProxy]:
+    with proxied(server.url) as started:
+        yield started
+
+
 MakeCleaner = Callable[..., Cleaner]
 
 
 @pytest.fixture
-def make_cleaner(tmp_path: Path, server: BatchServer) -> MakeCleaner:
-    """Return a factory of cleaners on one state file, with settings to change."""
+def make_cleaner(tmp_path: Path, proxy: FaultProxy) -> MakeCleaner:
+    """Return a factory of cleaners on one state file behind the proxy, with settings to change."""
 
     def make(**settings: object) -> Cleaner:
         values = {
-            "base_url": server.url,
+            "base_url": proxy.url,
             "reconcile_seconds": 0.0,
             "poll_seconds": 0.01,
             **settings,

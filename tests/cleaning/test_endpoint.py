@@ -7,8 +7,9 @@ import pytest
 
 from furnclip.cleaning.backends import TERMINAL
 from furnclip.errors import ConfigError, RemoteError
-from tests.cleaning.batch_server import BatchServer, Fault, Json
+from tests.cleaning.batch_server import BatchServer, Json
 from tests.cleaning.conftest import MakeCleaner
+from tests.cleaning.fault_proxy import Fault, FaultProxy
 
 
 def test_every_row_is_answered_at_the_chat_server(
@@ -44,7 +45,11 @@ def test_failing_requests_are_retried_or_reported(
 
 
 def test_server_that_goes_away_keeps_the_answers_and_resumes(
-    make_cleaner: MakeCleaner, server: BatchServer, catalogue: Path, tmp_path: Path
+    make_cleaner: MakeCleaner,
+    server: BatchServer,
+    proxy: FaultProxy,
+    catalogue: Path,
+    tmp_path: Path,
 ) -> None:
     cleaner = make_cleaner(backend="endpoint", concurrency=1)
     cleaner.prepare(catalogue, catalogue.parent)
@@ -52,7 +57,7 @@ def test_server_that_goes_away_keeps_the_answers_and_resumes(
 
     def dies_after_three(request: Json) -> Json:
         if next(answered) == 3:
-            server.faults.append(Fault("POST", "/v1/chat/completions", times=100, drop=True))
+            proxy.faults.append(Fault("POST", "/v1/chat/completions", times=100, drop=True))
         return server.clean(request)
 
     server.answer = dies_after_three
@@ -61,7 +66,7 @@ def test_server_that_goes_away_keeps_the_answers_and_resumes(
     [batch] = cleaner.status().batches
     assert batch.completed == 3
     assert batch.status not in TERMINAL
-    server.faults.clear()
+    proxy.faults.clear()
     server.answer, server.chats = server.clean, 0
     assert cleaner.wait(cleaner.run()).finished
     assert server.chats == 3
@@ -69,16 +74,20 @@ def test_server_that_goes_away_keeps_the_answers_and_resumes(
 
 
 def test_line_cut_by_a_crash_is_asked_again(
-    make_cleaner: MakeCleaner, server: BatchServer, catalogue: Path, tmp_path: Path
+    make_cleaner: MakeCleaner,
+    server: BatchServer,
+    proxy: FaultProxy,
+    catalogue: Path,
+    tmp_path: Path,
 ) -> None:
     cleaner = make_cleaner(backend="endpoint", concurrency=1)
     cleaner.prepare(catalogue, catalogue.parent)
-    server.faults.append(Fault("POST", "/v1/chat/completions", times=100, drop=True))
+    proxy.faults.append(Fault("POST", "/v1/chat/completions", times=100, drop=True))
     with pytest.raises(RemoteError):
         cleaner.upload(cleaner.run())
     [partial] = (tmp_path / "batches" / "local").glob("*.part")
     partial.write_bytes(b'{"custom_id": "fc-cut')
-    server.faults.clear()
+    proxy.faults.clear()
     server.chats = 0
     assert cleaner.wait(cleaner.run()).finished
     assert server.chats == 6

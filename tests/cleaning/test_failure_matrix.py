@@ -11,23 +11,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
+from furnclip.cleaning import locking, submit
 from furnclip.cleaning.api_client import BatchAPIClient
 from furnclip.cleaning.backends import Backend, RemoteBatch
 from furnclip.cleaning.service import Cleaner
-from furnclip.errors import DataError, RemoteError
+from furnclip.errors import DataError, RemoteError, UsageError
 from furnclip.state.cleaning_parts import list_batches
 from furnclip.state.cleaning_results import anomalies
 from tests.cleaning.batch_server import (
     KEY,
     BatchServer,
-    Fault,
     Json,
     ServerBatch,
     chat_body,
     complete,
 )
 from tests.cleaning.conftest import MakeCleaner
+from tests.cleaning.fault_proxy import Fault, FaultProxy
 
 ROWS = 6
 
@@ -157,9 +159,13 @@ def test_batch_without_metadata_is_adopted_by_its_input_file(
 
 
 def test_lost_answer_on_create_is_reconciled(
-    make_cleaner: MakeCleaner, server: BatchServer, catalogue: Path, tmp_path: Path
+    make_cleaner: MakeCleaner,
+    server: BatchServer,
+    proxy: FaultProxy,
+    catalogue: Path,
+    tmp_path: Path,
 ) -> None:
-    server.faults.append(Fault("POST", "/v1/batches", drop=True))
+    proxy.faults.append(Fault("POST", "/v1/batches", drop=True))
     cleaner = prepared(make_cleaner(), catalogue)
     cleaner.upload(cleaner.run())
     assert statuses(finish(cleaner, tmp_path)) == {"ok": ROWS}
@@ -168,9 +174,14 @@ def test_lost_answer_on_create_is_reconciled(
 
 @pytest.mark.parametrize("status", [500, 503])
 def test_server_error_on_create_is_never_repeated_by_the_sdk(
-    status: int, make_cleaner: MakeCleaner, server: BatchServer, catalogue: Path, tmp_path: Path
+    status: int,
+    make_cleaner: MakeCleaner,
+    server: BatchServer,
+    proxy: FaultProxy,
+    catalogue: Path,
+    tmp_path: Path,
 ) -> None:
-    server.faults.append(Fault("POST", "/v1/batches", status=status))
+    proxy.faults.append(Fault("POST", "/v1/batches", status=status))
     cleaner = prepared(make_cleaner(), catalogue)
     cleaner.upload(cleaner.run())
     assert statuses(finish(cleaner, tmp_path)) == {"ok": ROWS}
@@ -178,10 +189,10 @@ def test_server_error_on_create_is_never_repeated_by_the_sdk(
 
 
 def test_absent_batch_is_created_again_only_after_two_listings(
-    make_cleaner: MakeCleaner, server: BatchServer, catalogue: Path
+    make_cleaner: MakeCleaner, server: BatchServer, proxy: FaultProxy, catalogue: Path
 ) -> None:
     waits: list[float] = []
-    server.faults.append(Fault("POST", "/v1/batches", status=500))
+    proxy.faults.append(Fault("POST", "/v1/batches", status=500))
     cleaner = prepared(make_cleaner(reconcile_seconds=60.0), catalogue)
     patient = Cleaner(cleaner.store, cleaner.settings, cleaner.batches_dir, KEY, sleep=waits.append)
     patient.upload(cleaner.run())
@@ -190,10 +201,14 @@ def test_absent_batch_is_created_again_only_after_two_listings(
 
 
 def test_fresh_file_unknown_for_a_moment_is_not_uploaded_again(
-    make_cleaner: MakeCleaner, server: BatchServer, catalogue: Path, tmp_path: Path
+    make_cleaner: MakeCleaner,
+    server: BatchServer,
+    proxy: FaultProxy,
+    catalogue: Path,
+    tmp_path: Path,
 ) -> None:
     message = {"error": {"message": "Cannot find file file-1"}}
-    server.faults.append(Fault("POST", "/v1/batches", times=2, status=404, body=message))
+    proxy.faults.append(Fault("POST", "/v1/batches", times=2, status=404, body=message))
     cleaner = prepared(make_cleaner(), catalogue)
     cleaner.upload(cleaner.run())
     assert len(server.files) == 1
@@ -201,10 +216,14 @@ def test_fresh_file_unknown_for_a_moment_is_not_uploaded_again(
 
 
 def test_full_queue_leaves_the_part_waiting_and_costs_no_attempt(
-    make_cleaner: MakeCleaner, server: BatchServer, catalogue: Path, tmp_path: Path
+    make_cleaner: MakeCleaner,
+    server: BatchServer,
+    proxy: FaultProxy,
+    catalogue: Path,
+    tmp_path: Path,
 ) -> None:
     body = {"error": {"message": "enqueued token limit", "code": "token_limit_exceeded"}}
-    server.faults.append(Fault("POST", "/v1/batches", times=2, status=429, body=body))
+    proxy.faults.append(Fault("POST", "/v1/batches", times=2, status=429, body=body))
     cleaner = prepared(make_cleaner(max_attempts=1), catalogue)
     result = cleaner.upload(cleaner.run())
     assert (result.submitted, result.waiting) == ((), 1)
@@ -392,9 +411,13 @@ def test_row_that_never_succeeds_fails_after_the_last_attempt(
 
 
 def test_cut_download_is_fetched_again(
-    make_cleaner: MakeCleaner, server: BatchServer, catalogue: Path, tmp_path: Path
+    make_cleaner: MakeCleaner,
+    server: BatchServer,
+    proxy: FaultProxy,
+    catalogue: Path,
+    tmp_path: Path,
 ) -> None:
-    server.faults.append(Fault("GET", "/v1/files/file-2/content", cut=True))
+    proxy.faults.append(Fault("GET", "/v1/files/file-2/content", cut=True))
     cleaner = prepared(make_cleaner(), catalogue)
     cleaner.upload(cleaner.run())
     assert statuses(finish(cleaner, tmp_path)) == {"ok": ROWS}
@@ -486,12 +509,16 @@ def test_key_is_nowhere_on_disk(
 
 
 def test_server_trouble_while_waiting_is_waited_out(
-    make_cleaner: MakeCleaner, server: BatchServer, catalogue: Path, tmp_path: Path
+    make_cleaner: MakeCleaner,
+    server: BatchServer,
+    proxy: FaultProxy,
+    catalogue: Path,
+    tmp_path: Path,
 ) -> None:
     cleaner = prepared(make_cleaner(), catalogue)
     cleaner.upload(cleaner.run())
     # three calls: the SDK itself tries a GET three times
-    server.faults.append(Fault("GET", "/v1/batches/batch_1", times=3, status=503))
+    proxy.faults.append(Fault("GET", "/v1/batches/batch_1", times=3, status=503))
     assert statuses(finish(cleaner, tmp_path)) == {"ok": ROWS}
 
 
@@ -526,3 +553,194 @@ def test_two_cleaners_on_one_run_submit_it_once(
         list(pool.map(lambda _: cleaner.upload(cleaner.run()), range(2)))
     assert statuses(finish(cleaner, tmp_path)) == {"ok": ROWS}
     assert (len(server.batches), paid(server)) == (1, ROWS)
+
+
+def test_recording_the_intent_after_the_call_would_pay_twice(
+    make_cleaner: MakeCleaner, server: BatchServer, catalogue: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """The control: with the protocol broken, the fault of the test above costs money."""
+    monkeypatch.setattr(submit, "begin_attempt", lambda store, part, attempt: None)
+    cleaner = prepared(make_cleaner(), catalogue)
+    killed(cleaner, server, after="create")
+    cleaner.upload(cleaner.run())
+    assert len(server.batches) == 2
+
+
+def test_answer_that_comes_after_the_timeout_is_found_by_the_second_listing(
+    make_cleaner: MakeCleaner,
+    server: BatchServer,
+    proxy: FaultProxy,
+    catalogue: Path,
+    tmp_path: Path,
+) -> None:
+    class Impatient(Cleaner):
+        def backend(
+            self, name: str, base_url: str | None = None, *, quick: bool = False
+        ) -> Backend:
+            return BatchAPIClient(KEY, proxy.url, timeout=0.3)
+
+    proxy.faults.append(Fault("POST", "/v1/batches", delay=1.0))
+    cleaner = prepared(make_cleaner(reconcile_seconds=1.5), catalogue)
+    hasty = Impatient(cleaner.store, cleaner.settings, cleaner.batches_dir, KEY)
+    hasty.upload(hasty.run())
+    assert statuses(finish(cleaner, tmp_path)) == {"ok": ROWS}
+    assert (len(server.batches), paid(server)) == (1, ROWS)
+
+
+def test_clock_that_is_hours_wrong_does_not_hide_the_batch(
+    make_cleaner: MakeCleaner,
+    server: BatchServer,
+    proxy: FaultProxy,
+    catalogue: Path,
+    tmp_path: Path,
+) -> None:
+    def earlier(listing: Json) -> Json:
+        for batch in listing["data"]:
+            batch["created_at"] -= 14 * 3600
+        return listing
+
+    proxy.faults.append(Fault("POST", "/v1/batches", drop=True))
+    proxy.faults.append(Fault("GET", "/v1/batches", times=9, rewrite=earlier))
+    cleaner = prepared(make_cleaner(), catalogue)
+    cleaner.upload(cleaner.run())
+    assert statuses(finish(cleaner, tmp_path)) == {"ok": ROWS}
+    assert (len(server.batches), paid(server)) == (1, ROWS)
+
+
+def test_part_larger_than_the_queue_is_split_as_the_refusal_says(
+    make_cleaner: MakeCleaner,
+    server: BatchServer,
+    proxy: FaultProxy,
+    catalogue: Path,
+    tmp_path: Path,
+) -> None:
+    # about 940 prompt tokens a row: two rows at once are within 80% of the limit
+    message = "Enqueued token limit reached for m. Limit: 2,600 enqueued tokens. Try again later."
+    body = {"error": {"message": message, "code": "token_limit_exceeded"}}
+    proxy.faults.append(Fault("POST", "/v1/batches", status=429, body=body))
+    cleaner = prepared(make_cleaner(max_attempts=1), catalogue)
+    assert cleaner.upload(cleaner.run()).submitted == ()
+    result = cleaner.upload(cleaner.run())
+    assert (len(result.submitted), result.waiting) == (1, 2)
+    assert statuses(finish(cleaner, tmp_path)) == {"ok": ROWS}
+    sizes = [batch.counts["total"] for batch in server.batches.values()]
+    assert (sizes, paid(server)) == ([2, 2, 2], ROWS)
+
+
+def test_batch_that_is_ours_already_is_not_adopted_again(
+    make_cleaner: MakeCleaner,
+    server: BatchServer,
+    proxy: FaultProxy,
+    catalogue: Path,
+    tmp_path: Path,
+) -> None:
+    """Without metadata only the input file tells, and a refused batch had the same one."""
+
+    def too_full(batch: ServerBatch) -> None:
+        batch.status = "failed"
+        batch.errors = [{"code": "token_limit_exceeded", "message": "queue full", "line": None}]
+
+    server.keep_metadata = False
+    server.scripts.append([too_full])
+    cleaner = prepared(make_cleaner(), catalogue)
+    cleaner.upload(cleaner.run())
+    cleaner.collect(cleaner.run())
+    proxy.faults.append(Fault("POST", "/v1/batches", drop=True))
+    cleaner.upload(cleaner.run())
+    assert [batch.batch_id for batch in cleaner.status(ask=False).batches] == ["batch_1", "batch_2"]
+    assert statuses(finish(cleaner, tmp_path)) == {"ok": ROWS}
+    assert (len(server.batches), paid(server)) == (2, ROWS)
+
+
+def test_orphaned_batch_comes_back_with_the_right_key(
+    make_cleaner: MakeCleaner, server: BatchServer, catalogue: Path, tmp_path: Path
+) -> None:
+    cleaner = prepared(make_cleaner(), catalogue)
+    cleaner.upload(cleaner.run())
+    hidden = server.batches.copy()
+    server.batches.clear()
+    assert not cleaner.wait(cleaner.run()).finished
+    server.batches.update(hidden)
+    assert statuses(finish(cleaner, tmp_path)) == {"ok": ROWS}
+    assert (len(server.batches), paid(server)) == (1, ROWS)
+
+
+def test_results_that_are_gone_leave_the_rows_open_and_the_other_batches_alone(
+    make_cleaner: MakeCleaner, server: BatchServer, catalogue: Path, tmp_path: Path
+) -> None:
+    cleaner = prepared(make_cleaner(max_requests_per_part=3), catalogue)
+
+    def vanished(batch: ServerBatch) -> None:
+        complete(batch)
+        batch.output_file_id = "file-gone"
+
+    server.scripts.append([vanished])
+    cleaner.upload(cleaner.run())
+    result = cleaner.wait(cleaner.run())
+    assert (result.finished, result.counts.answered, result.counts.pending) == (False, 3, 3)
+    assert (len(server.batches), paid(server)) == (2, ROWS)
+    cleaner.retry(cleaner.run())
+    assert statuses(finish(cleaner, tmp_path)) == {"ok": ROWS}
+
+
+def test_download_that_breaks_off_is_fetched_again(
+    make_cleaner: MakeCleaner,
+    server: BatchServer,
+    proxy: FaultProxy,
+    catalogue: Path,
+    tmp_path: Path,
+) -> None:
+    proxy.faults.append(Fault("GET", "/v1/files/file-2/content", times=2, abort=True))
+    cleaner = prepared(make_cleaner(), catalogue)
+    cleaner.upload(cleaner.run())
+    assert statuses(finish(cleaner, tmp_path)) == {"ok": ROWS}
+    assert paid(server) == ROWS
+    assert not list(tmp_path.rglob(".*.tmp"))
+
+
+def test_trouble_with_one_batch_does_not_hide_the_answers_of_another(
+    make_cleaner: MakeCleaner, proxy: FaultProxy, server: BatchServer, catalogue: Path
+) -> None:
+    cleaner = prepared(make_cleaner(max_requests_per_part=3), catalogue)
+    cleaner.upload(cleaner.run())
+    proxy.faults.append(Fault("GET", "/v1/batches/batch_1", times=9, status=500))
+    with pytest.raises(RemoteError):
+        cleaner.collect(cleaner.run())
+    assert cleaner.counts(cleaner.run()).answered == 3
+
+
+def test_waiting_goes_on_while_another_command_holds_the_lock(
+    make_cleaner: MakeCleaner,
+    server: BatchServer,
+    catalogue: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(locking, "_WAIT_SECONDS", 0.05)
+    cleaner = prepared(make_cleaner(), catalogue)
+    cleaner.upload(cleaner.run())
+    held = FileLock(f"{cleaner.store.path}.clean.lock", thread_local=False)
+    held.acquire()
+    waits = iter(range(100))
+
+    def sleep(_seconds: float) -> None:
+        if next(waits) == 2:
+            held.release()
+
+    patient = Cleaner(cleaner.store, cleaner.settings, cleaner.batches_dir, KEY, sleep=sleep)
+    assert patient.wait(patient.run()).finished
+    assert next(waits) >= 3
+
+
+def test_budget_counts_what_was_sent_before(
+    make_cleaner: MakeCleaner, server: BatchServer, catalogue: Path
+) -> None:
+    whole = prepared(make_cleaner(max_requests_per_part=3, max_enqueued_tokens=3000), catalogue)
+    estimate = whole.estimate(whole.run())
+    assert estimate is not None
+    assert whole.upload(whole.run()).waiting == 1
+    poor = make_cleaner(max_usd=estimate * 0.75)
+    with pytest.raises(UsageError, match=r"after \$.* for what was sent already"):
+        poor.upload(poor.run())
+    assert len(server.batches) == 1

@@ -1,0 +1,144 @@
+"""An HTTP proxy on loopback that breaks what passes through it, in front of any server.
+
+It stands between the real SDK and a real server, so a fault hits both: a dropped answer leaves the
+server with its work done and the client without a word.
+"""
+
+import http.client
+import json
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import urlsplit
+
+Json = dict[str, Any]
+_HOP_BY_HOP = {"connection", "host", "keep-alive", "transfer-encoding", "accept-encoding"}
+
+
+@dataclass
+class Fault:
+    """Breaks the next ``times`` requests whose method and path (a whole regex) match.
+
+    ``delay`` waits first. ``status`` answers instead of the server; ``drop`` closes the connection
+    after the server has done the work; ``cut`` sends half of the body as if it were all, ``abort``
+    half of it under the length of the whole; ``rewrite`` changes the server's JSON.
+    """
+
+    method: str
+    path: str
+    times: int = 1
+    status: int | None = None
+    body: Json = field(default_factory=dict)
+    drop: bool = False
+    cut: bool = False
+    abort: bool = False
+    delay: float = 0.0
+    rewrite: Callable[[Json], Json] | None = None
+
+    def matches(self, method: str, path: str) -> bool:
+        return self.times > 0 and method == self.method and bool(re.fullmatch(self.path, path))
+
+
+class FaultProxy:
+    """``passed`` counts what the server carried out, by method and path."""
+
+    def __init__(self, upstream: str) -> None:
+        self.upstream = urlsplit(upstream)
+        self.faults: list[Fault] = []
+        self.passed: Counter[tuple[str, str]] = Counter()
+        self.url = ""
+        self._lock = threading.Lock()
+
+    def fault(self, method: str, path: str) -> Fault:
+        """Take the fault for a request; one that does nothing when none is due."""
+        with self._lock:
+            for fault in self.faults:
+                if fault.matches(method, path):
+                    fault.times -= 1
+                    return fault
+        return Fault(method, path)
+
+    def forward(
+        self, method: str, path: str, headers: dict[str, str], content: bytes
+    ) -> tuple[int, str, bytes]:
+        """Have the server answer; returns status, content type and body."""
+        connection = http.client.HTTPConnection(
+            str(self.upstream.hostname), self.upstream.port, timeout=120
+        )
+        try:
+            connection.request(method, path, content, headers)
+            answer = connection.getresponse()
+            body = answer.read()
+        finally:
+            connection.close()
+        if answer.status < 400:
+            with self._lock:
+                self.passed[method, path.partition("?")[0]] += 1
+        return answer.status, answer.getheader("content-type") or "", body
+
+
+@contextmanager
+def proxied(upstream: str) -> Iterator[FaultProxy]:
+    """Serve before ``upstream`` (an API root) on a free loopback port until the block ends."""
+    proxy = FaultProxy(upstream)
+    http_ = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (_Handler,), {"proxy": proxy}))
+    http_.daemon_threads = True
+    thread = threading.Thread(target=http_.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    proxy.url = f"http://127.0.0.1:{http_.server_port}{proxy.upstream.path}"
+    try:
+        yield proxy
+    finally:
+        http_.shutdown()
+        thread.join()
+        http_.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    proxy: FaultProxy
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self._answer("GET")
+
+    def do_POST(self) -> None:
+        self._answer("POST")
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Keep the test output clean."""
+
+    def _answer(self, method: str) -> None:
+        content = self.rfile.read(int(self.headers.get("content-length") or 0))
+        fault = self.proxy.fault(method, self.path.partition("?")[0])
+        time.sleep(fault.delay)
+        if fault.status is not None:
+            self._send(fault.status, "application/json", json.dumps(fault.body).encode())
+            return
+        headers = {k: v for k, v in self.headers.items() if k.lower() not in _HOP_BY_HOP}
+        status, kind, body = self.proxy.forward(method, self.path, headers, content)
+        if fault.drop:
+            self.close_connection = True
+            return
+        if fault.rewrite is not None:
+            body = json.dumps(fault.rewrite(json.loads(body))).encode()
+        if fault.cut:
+            body = body[: len(body) // 2]
+        self._send(status, kind, body, sent=len(body) // 2 if fault.abort else None)
+
+    def _send(self, status: int, kind: str, body: bytes, *, sent: int | None = None) -> None:
+        self.send_response(status)
+        self.send_header("content-length", str(len(body)))
+        self.send_header("content-type", kind)
+        self.end_headers()
+        try:
+            self.wfile.write(body[:sent])
+        except (BrokenPipeError, ConnectionResetError):
+            self.close_connection = True
+        if sent is not None:
+            self.close_connection = True
