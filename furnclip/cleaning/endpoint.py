@@ -9,12 +9,13 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from furnclip.cleaning.backends import AccessError
 from furnclip.cleaning.local_batches import LocalBatches
 from furnclip.errors import ConfigError, RemoteError
 
 if TYPE_CHECKING:
     import httpx2
-    from openai import OpenAI
+    from openai import APIStatusError, OpenAI
 
 _TIMEOUT_SECONDS = 300.0
 
@@ -41,7 +42,8 @@ class ChatEndpoint:
     """Asks one request at a time; safe from several threads.
 
     A refused or failed request becomes an output line with the server's status, as in a batch.
-    Only a server that cannot be reached at all is an exception.
+    Only what would fail every row is an exception: a server that cannot be reached, a wrong key,
+    an unknown model.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class ChatEndpoint:
         try:
             answer = self._client().post("/chat/completions", cast_to=object, body=body)
         except openai.APIStatusError as error:
+            self._refuse_all(error)
             return {
                 "status_code": error.status_code,
                 "body": {"error": error.body or error.message},
@@ -72,6 +75,19 @@ class ChatEndpoint:
                 hint="start it, then `furnclip clean wait` goes on where it stopped",
             ) from error
         return {"status_code": 200, "body": answer}
+
+    def _refuse_all(self, error: APIStatusError) -> None:
+        if error.status_code in {401, 403}:
+            raise AccessError(
+                f"the chat server at {self._base_url} does not accept the API key "
+                f"({error.status_code})",
+                hint="set OPENAI_API_KEY to the key of that server",
+            ) from error
+        if error.status_code == 404:
+            raise RemoteError(
+                f"the chat server at {self._base_url} answers 404: {error.message[:300]}",
+                hint="check that --base-url ends in /v1, and that it serves the model of the run",
+            ) from error
 
     def _client(self) -> OpenAI:
         with self._lock:

@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -134,23 +135,32 @@ class LocalBatches:
         self._close(batch_id, {**record, "total": len(requests)}, "completed")
 
     def _answers(self, requests: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        """Yield output lines as they are ready, never more than ``concurrency`` under way."""
+        """Yield output lines as they are ready, never more than ``concurrency`` under way.
+
+        After an error nothing new is asked, but what is under way is still taken.
+        """
         if self._concurrency == 1:
             yield from map(self._line, requests)
             return
-        pool = ThreadPoolExecutor(self._concurrency)
+        todo = iter(requests)
         running: set[Future[dict[str, Any]]] = set()
+        error: BaseException | None = None
+        pool = ThreadPoolExecutor(self._concurrency)
         try:
-            for request in requests:
-                if len(running) >= self._concurrency:
-                    finished, running = wait(running, return_when=FIRST_COMPLETED)
-                    yield from (future.result() for future in finished)
-                running.add(pool.submit(self._line, request))
-            while running:
+            while True:
+                room = 0 if error else self._concurrency - len(running)
+                running |= {pool.submit(self._line, request) for request in islice(todo, room)}
+                if not running:
+                    break
                 finished, running = wait(running, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in finished)
+                for future in finished:
+                    error = error or future.exception()
+                    if future.exception() is None:
+                        yield future.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+        if error is not None:
+            raise error
 
     def _line(self, request: dict[str, Any]) -> dict[str, Any]:
         identity = request["custom_id"]

@@ -133,10 +133,15 @@ class BatchServer:
 
     def handle(self, method: str, path: str, headers: Message, content: bytes) -> tuple[int, Any]:
         """Return the status and the body (bytes or JSON) of one request."""
+        chat = path.endswith("/chat/completions")
+        if not (chat and self.open_chat) and headers.get("authorization") != f"Bearer {KEY}":
+            return 401, {"error": {"message": f"Incorrect API key: {headers['authorization']}"}}
+        if chat:
+            with self.lock:
+                self.chats += 1
+            answer = self.answer({"custom_id": "", "body": json.loads(content)})
+            return answer["status_code"], answer["body"]
         with self.lock:
-            chat = path.endswith("/chat/completions") and self.open_chat
-            if not chat and headers.get("authorization") != f"Bearer {KEY}":
-                return 401, {"error": {"message": f"Incorrect API key: {headers['authorization']}"}}
             return self._route(method, path, headers, content)
 
     def _route(self, method: str, path: str, headers: Message, content: bytes) -> tuple[int, Any]:
@@ -164,10 +169,6 @@ class BatchServer:
             case ("POST", "batches", identity, "cancel") if identity in self.batches:
                 self.batches[identity].status = "cancelling"
                 return 200, self.batches[identity].describe()
-            case ("POST", "chat", "completions"):
-                self.chats += 1
-                answer = self.answer({"custom_id": "", "body": json.loads(content)})
-                return answer["status_code"], answer["body"]
         return 404, {"error": {"message": f"No such thing: {path}"}}
 
 
