@@ -1,6 +1,7 @@
 """A small catalogue with drawn photos, and a server to clean it with."""
 
 import csv
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -36,6 +37,15 @@ def catalogue(tmp_path: Path) -> Path:
         rows.append((f"P{number}", title, f"images/{number}.png", f"note, {number}"))
     write_rows(root / "products.csv", rows)
     return root / "products.csv"
+
+
+@pytest.fixture
+def any_catalogue(catalogue: Path) -> Path:
+    """Return the drawn catalogue, or the CSV that FURNCLIP_TEST_CATALOGUE names, photos beside it.
+
+    Its columns must have the names the drawn one has.
+    """
+    return Path(os.environ.get("FURNCLIP_TEST_CATALOGUE", catalogue)).resolve()
 
 
 def write_rows(path: Path, rows: list[tuple[str, str, str, str]]) -> None:

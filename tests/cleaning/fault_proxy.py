@@ -18,7 +18,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 Json = dict[str, Any]
-_HOP_BY_HOP = {"connection", "host", "keep-alive", "transfer-encoding", "accept-encoding"}
+_HOP_BY_HOP = {
+    "connection", "host", "keep-alive", "transfer-encoding", "accept-encoding", "content-length"
+}  # fmt: skip
 
 
 @dataclass
@@ -27,7 +29,8 @@ class Fault:
 
     ``delay`` waits first. ``status`` answers instead of the server; ``drop`` closes the connection
     after the server has done the work; ``cut`` sends half of the body as if it were all, ``abort``
-    half of it under the length of the whole; ``rewrite`` changes the server's JSON.
+    half of it under the length of the whole; ``ask`` changes the JSON of the request, ``rewrite``
+    that of the answer.
     """
 
     method: str
@@ -39,6 +42,7 @@ class Fault:
     cut: bool = False
     abort: bool = False
     delay: float = 0.0
+    ask: Callable[[Json], Json] | None = None
     rewrite: Callable[[Json], Json] | None = None
 
     def matches(self, method: str, path: str) -> bool:
@@ -120,6 +124,8 @@ class _Handler(BaseHTTPRequestHandler):
         if fault.status is not None:
             self._send(fault.status, "application/json", json.dumps(fault.body).encode())
             return
+        if fault.ask is not None:
+            content = json.dumps(fault.ask(json.loads(content))).encode()
         headers = {k: v for k, v in self.headers.items() if k.lower() not in _HOP_BY_HOP}
         status, kind, body = self.proxy.forward(method, self.path, headers, content)
         if fault.drop:

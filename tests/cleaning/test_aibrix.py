@@ -4,23 +4,29 @@ It pins old libraries, so it lives in a virtual environment of its own, made onc
 cache folder (needs PyPI the first time).
 """
 
+import json
 import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
+from furnclip.cleaning.poll import WaitResult
+from furnclip.cleaning.prompts import read_question
+from furnclip.cleaning.service import Cleaner
 from tests.cleaning.batch_server import BatchServer, Json, chat_body
 from tests.cleaning.conftest import MakeCleaner
+from tests.cleaning.fault_proxy import Fault, FaultProxy, proxied
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 _VERSION = "0.8.0"
 _PYTHONS = ("python3.12", "python3.11", "python3.10")
@@ -78,61 +84,107 @@ def _await(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
     raise AssertionError(log.read_text("utf-8", "replace")[-3000:])
 
 
-def test_whole_path(
-    aibrix: str,
-    server: BatchServer,
-    make_cleaner: MakeCleaner,
-    catalogue: Path,
-    tmp_path: Path,
-) -> None:
-    cleaner = replace(make_cleaner(base_url=aibrix, poll_seconds=0.5), sleep=None)
-    cleaner.prepare(catalogue, catalogue.parent)
-    uploaded = cleaner.upload(cleaner.run())
-    assert len(uploaded.submitted) == 1
-    assert cleaner.wait(cleaner.run(), timeout=300).finished
-    done = cleaner.finalize(cleaner.run(), tmp_path / "cleaned.csv")
-    assert (done.cleaned, done.failed, done.pending) == (6, 0, 0)
-    assert server.chats == 6
+def fast(request: Json) -> Json:
+    title, _ = read_question(request["body"])
+    return {"status_code": 200, "body": chat_body(json.dumps({"clean_title": title[:100]}))}
 
 
-def test_bad_answers_are_asked_again(
-    aibrix: str,
-    server: BatchServer,
-    make_cleaner: MakeCleaner,
-    catalogue: Path,
-    tmp_path: Path,
-) -> None:
+def slow(request: Json) -> Json:
+    time.sleep(0.5)
+    return fast(request)
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A prepared catalogue and a cleaner that asks aibrix through the proxy."""
+
+    cleaner: Cleaner
+    rows: int
+    proxy: FaultProxy
+    server: BatchServer
+
+    def finish(self, output: Path) -> WaitResult:
+        """Wait and finalize; every row must be cleaned."""
+        result = self.cleaner.wait(self.cleaner.run(), timeout=600)
+        assert result.finished
+        done = self.cleaner.finalize(self.cleaner.run(), output)
+        assert (done.cleaned, done.failed, done.pending) == (self.rows, 0, 0)
+        return result
+
+    def batches_made(self) -> int:
+        return self.proxy.passed["POST", "/v1/batches"]
+
+
+@pytest.fixture
+def shop(
+    aibrix: str, server: BatchServer, make_cleaner: MakeCleaner, any_catalogue: Path
+) -> Iterator[Shop]:
+    with proxied(aibrix) as proxy:
+        plain = make_cleaner(base_url=proxy.url, poll_seconds=0.5, reconcile_seconds=2.0)
+        cleaner = replace(plain, sleep=None)
+        rows = cleaner.prepare(any_catalogue, any_catalogue.parent).rows
+        server.answer = fast
+        yield Shop(cleaner, rows, proxy, server)
+
+
+def test_whole_path(shop: Shop, tmp_path: Path) -> None:
+    assert len(shop.cleaner.upload(shop.cleaner.run()).submitted) == 1
+    shop.finish(tmp_path / "cleaned.csv")
+    assert (shop.server.chats, shop.batches_made()) == (shop.rows, 1)
+
+
+def test_lost_answer_on_create_adopts_the_batch(shop: Shop, tmp_path: Path) -> None:
+    shop.proxy.faults.append(Fault("POST", "/v1/batches", drop=True))
+    assert len(shop.cleaner.upload(shop.cleaner.run()).submitted) == 1
+    shop.finish(tmp_path / "cleaned.csv")
+    assert (shop.server.chats, shop.batches_made()) == (shop.rows, 1)
+
+
+def test_bad_answers_are_asked_again(shop: Shop, tmp_path: Path) -> None:
     def first_round_broken(request: Json) -> Json:
-        if server.chats <= 6:
+        if shop.server.chats <= shop.rows:
             return {"status_code": 200, "body": chat_body("not JSON")}
-        return server.clean(request)
+        return fast(request)
 
-    server.answer = first_round_broken
-    cleaner = replace(make_cleaner(base_url=aibrix, poll_seconds=0.5), sleep=None)
-    cleaner.prepare(catalogue, catalogue.parent)
-    cleaner.upload(cleaner.run())
-    result = cleaner.wait(cleaner.run(), timeout=300)
-    assert (result.finished, result.counts.answered) == (True, 6)
+    shop.server.answer = first_round_broken
+    shop.cleaner.upload(shop.cleaner.run())
+    result = shop.finish(tmp_path / "cleaned.csv")
     assert [batch.status for batch in result.batches] == ["completed", "completed"]
+    assert shop.server.chats == 2 * shop.rows
 
 
-def test_cancelled_batch_is_harvested_and_the_rest_asked_again(
-    aibrix: str,
-    server: BatchServer,
-    make_cleaner: MakeCleaner,
-    catalogue: Path,
-    tmp_path: Path,
-) -> None:
-    def slow(request: Json) -> Json:
-        time.sleep(0.5)
-        return server.clean(request)
+def test_cancelled_batch_is_harvested_and_the_rest_asked_again(shop: Shop, tmp_path: Path) -> None:
+    shop.server.answer = slow
+    [batch_id] = shop.cleaner.upload(shop.cleaner.run()).submitted
+    while shop.server.chats < 3:
+        time.sleep(0.1)
+    shop.cleaner.cancel(batch_id)
+    shop.server.answer = fast
+    result = shop.finish(tmp_path / "cleaned.csv")
+    assert [batch.status for batch in result.batches] == ["cancelled", "completed"]
+    assert result.batches[1].total < shop.rows
 
-    server.answer = slow
-    cleaner = replace(make_cleaner(base_url=aibrix, poll_seconds=0.5), sleep=None)
-    cleaner.prepare(catalogue, catalogue.parent)
-    [batch_id] = cleaner.upload(cleaner.run()).submitted
-    cleaner.cancel(batch_id)
-    server.answer = server.clean
-    assert cleaner.wait(cleaner.run(), timeout=300).finished
-    done = cleaner.finalize(cleaner.run(), tmp_path / "cleaned.csv")
-    assert (done.cleaned, done.pending) == (6, 0)
+
+def test_expired_batch_is_harvested_and_the_rest_asked_again(shop: Shop, tmp_path: Path) -> None:
+    """The shortest window that aibrix knows is a minute; some requests hang for longer."""
+    shop.proxy.faults.append(
+        Fault("POST", "/v1/batches", ask=lambda body: {**body, "completion_window": "1m"})
+    )
+    over = threading.Event()
+
+    def some_hang(request: Json) -> Json:
+        if shop.server.chats > shop.rows // 2:
+            over.wait(120)
+        return fast(request)
+
+    shop.server.answer = some_hang
+    shop.cleaner.upload(shop.cleaner.run())
+    try:
+        while shop.cleaner.status().batches[0].status != "expired":
+            time.sleep(0.5)
+    finally:
+        over.set()
+    shop.server.answer = fast
+    result = shop.finish(tmp_path / "cleaned.csv")
+    assert [batch.status for batch in result.batches] == ["expired", "completed"]
+    assert result.batches[1].total < shop.rows

@@ -3,8 +3,8 @@
 Whatever the moment: one answer per product, every request paid once, one batch, and a cleaned CSV
 that is byte for byte that of an undisturbed run.
 
-The catalogue is drawn, unless FURNCLIP_TEST_CATALOGUE names a CSV (photos beside it) and its
-title column is ``name``; FURNCLIP_TEST_KILLS is the number of random moments.
+FURNCLIP_TEST_CATALOGUE names a catalogue to take (else six drawn products), FURNCLIP_TEST_KILLS
+the number of random moments.
 """
 
 import contextlib
@@ -108,8 +108,8 @@ def run_to_the_end(csv: Path, folder: Path, server: BatchServer, *steps: str) ->
 
 
 @pytest.fixture
-def undisturbed(catalogue: Path, tmp_path: Path) -> Undisturbed:
-    csv = Path(os.environ.get("FURNCLIP_TEST_CATALOGUE", catalogue)).resolve()
+def undisturbed(any_catalogue: Path, tmp_path: Path) -> Undisturbed:
+    csv = any_catalogue
     folder = tmp_path / "undisturbed"
     folder.mkdir()
     with fast_server() as server:
