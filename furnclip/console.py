@@ -146,11 +146,14 @@ def progress() -> Progress:
 
 
 @contextmanager
-def live(console: Console) -> Iterator[Callable[[RenderableType], None]]:
-    """Yield a function that draws something in place of what it drew before."""
+def live(console: Console, *, keep: bool) -> Iterator[Callable[[RenderableType], None]]:
+    """Yield a function that draws something in place of what it drew before.
+
+    ``keep`` leaves the last drawing on the screen.
+    """
     from rich.live import Live
 
-    with Live(console=console, auto_refresh=False) as display:
+    with Live(console=console, auto_refresh=False, transient=not keep) as display:
         yield lambda drawn: display.update(drawn, refresh=True)
 
 

@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime
 from itertools import islice
 from pathlib import Path
 
-from furnclip.catalogue import id_column, read_header, read_rows, require_column
+from furnclip.catalogue import id_column, read_header, read_records, read_rows, require_column
 from furnclip.cleaning.lexicon import rules_version
 from furnclip.cleaning.locking import exclusive
 from furnclip.cleaning.parts import PartLimits, PartWriter
@@ -217,10 +217,12 @@ def _write_parts(
     )
     number = next_part_number(store, run.run)
     writer = PartWriter(run.folder, run.run, question.profile, run.backend, limits, number)
+    # Read once whole before the photos: a broken line is found now, not after hours of work.
+    total = sum(1 for _ in islice(read_records(run.csv), limit))
     rows = ((r.number, r.values) for r in islice(read_rows(run.csv), limit))
     triples = ((n, v[run.title_column], v[run.image_column]) for n, v in rows)
     with (
-        progress.task("Preparing", unit="rows") as task,
+        progress.task("Preparing", total=total, unit="rows") as task,
         writer,
         ThreadPoolExecutor(settings.workers or os.cpu_count() or 1) as pool,
     ):

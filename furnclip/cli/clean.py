@@ -348,7 +348,7 @@ def _looking(run: RunRow) -> Iterator[Callable[[WaitResult], None]]:
     if run.backend != "openai" or not watched():
         yield lambda _: None
         return
-    with live(err()) as show:
+    with live(err(), keep=False) as show:
         yield lambda result: show(board(result.batches, counts=result.counts))
 
 

@@ -73,7 +73,7 @@ def watch_batches(cleaner: Cleaner, batch: str | None, interval: float, *, ask: 
     from furnclip.errors import Interrupted
 
     try:
-        with live(out()) as show:
+        with live(out(), keep=True) as show:
             while True:
                 result = cleaner.status(batch, ask=ask)
                 note = f"showing what is stored: {result.stale}" if result.stale else ""
@@ -94,13 +94,17 @@ def _table(batches: Sequence[BatchRow]) -> Table:
 
 
 def _row(batch: BatchRow) -> tuple[str, ...]:
-    done = batch.completed + batch.failed
-    filled = _BAR * done // batch.total if batch.total else 0
+    filled = _BAR * _done(batch) // batch.total if batch.total else 0
     return (
         batch.batch_id, batch.status, "█" * filled + "░" * (_BAR - filled),
         f"{batch.completed:,}", f"{batch.failed:,}", f"{batch.total:,}", *_speed(batch),
         usd(batch.est_usd), usd(batch.usd) if batch.harvested else "",
     )  # fmt: skip
+
+
+def _done(batch: BatchRow) -> int:
+    """Return the requests that are over; a server's counts may add up to more than it was asked."""
+    return min(batch.completed + batch.failed, batch.total)
 
 
 def _speed(batch: BatchRow) -> tuple[str, str, str]:
@@ -109,7 +113,7 @@ def _speed(batch: BatchRow) -> tuple[str, str, str]:
 
     now = datetime.now(UTC)
     seconds = (now - batch.submitted_at).total_seconds()
-    done = batch.completed + batch.failed
+    done = _done(batch)
     if batch.harvested or batch.status in _ENDED or not done or seconds <= 0:
         return "", "", ""
     rate = done / seconds
@@ -121,7 +125,7 @@ def _total(batches: Sequence[BatchRow]) -> str:
     """Return what several batches add up to: answers, and dollars estimated and spent so far."""
     if not batches:
         return ""
-    done, total = sum(b.completed + b.failed for b in batches), sum(b.total for b in batches)
+    done, total = sum(map(_done, batches)), sum(b.total for b in batches)
     known = [b.est_usd for b in batches if b.est_usd is not None]
     estimated = sum(known) if len(known) == len(batches) else None
     cost = sum(b.usd or 0.0 for b in batches if b.harvested)

@@ -14,6 +14,8 @@ from furnclip.state import StateStore
 from tests.cleaning.batch_server import KEY, BatchServer, running
 from tests.cleaning.fault_proxy import FaultProxy, proxied
 
+# Read here, for the tests themselves see no FURNCLIP_ variable.
+_CATALOGUE = os.environ.get("FURNCLIP_TEST_CATALOGUE")
 TITLES = (
     ("Acme SKU-1234 Modern Oak Coffee Table - Set of 4 - $199.99 FREE SHIPPING", "peru"),
     ("NORDIC Bar stool, Black, 74 cm (art. 123.456.78)", "black"),
@@ -45,7 +47,7 @@ def any_catalogue(catalogue: Path) -> Path:
 
     Its columns must have the names the drawn one has.
     """
-    return Path(os.environ.get("FURNCLIP_TEST_CATALOGUE", catalogue)).resolve()
+    return Path(_CATALOGUE or catalogue).resolve()
 
 
 def write_rows(path: Path, rows: list[tuple[str, str, str, str]]) -> None:

@@ -149,7 +149,8 @@ def test_killed_at_random_moments_and_run_again(undisturbed: Undisturbed, tmp_pa
             died += process.returncode == -signal.SIGKILL
             run_to_the_end(undisturbed.csv, folder, server)
             check(folder, server, undisturbed.content, f"killed after {moment:.3f} s")
-    print(f"{died} of {_KILLS} killed before their end")
+    rows = undisturbed.content.count(b"\n") - 1
+    print(f"{died} of {_KILLS} killed before their end, {rows} rows")
     assert died > _KILLS // 2
 
 
@@ -167,7 +168,8 @@ def test_killed_around_every_commit_and_run_again(undisturbed: Undisturbed, tmp_
                 assert process.returncode == -signal.SIGKILL
                 run_to_the_end(undisturbed.csv, folder, server)
                 check(folder, server, undisturbed.content, f"{moment} commit {number}")
-    print(f"{2 * undisturbed.commits} kills around {undisturbed.commits} commits")
+    rows = undisturbed.content.count(b"\n") - 1
+    print(f"{2 * undisturbed.commits} kills around {undisturbed.commits} commits, {rows} rows")
 
 
 def test_every_command_in_a_process_of_its_own_gives_the_same(
