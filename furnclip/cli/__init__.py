@@ -8,7 +8,18 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from furnclip.cli import arena, clean, demo, embed, evaluate, project, search, shard, train
+from furnclip.cli import (
+    arena,
+    clean,
+    clean_runs,
+    demo,
+    embed,
+    evaluate,
+    project,
+    search,
+    shard,
+    train,
+)
 
 _ORDER = (
     *("init", "doctor", "demo", "clean", "shard"),
@@ -37,6 +48,9 @@ _START, _DATA, _MODEL, _USE = "Start here", "Data", "Model", "Use"
 app.command("init", rich_help_panel=_START)(project.init)
 app.command("doctor", rich_help_panel=_START)(project.doctor)
 app.command("demo", rich_help_panel=_START)(demo.demo)
+for _command in (clean_runs.cancel, clean_runs.retry, clean_runs.inspect):
+    clean.app.command()(_command)
+clean.app.command("list")(clean_runs.list_)
 app.add_typer(clean.app, name="clean", rich_help_panel=_DATA)
 app.add_typer(shard.app, name="shard", rich_help_panel=_DATA)
 app.command("train", rich_help_panel=_MODEL)(train.train)

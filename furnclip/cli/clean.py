@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from furnclip.cleaning.service import Cleaner
     from furnclip.state.cleaning import RunRow
 
-_PREPARE = "furnclip clean prepare CSV --images DIR"
+PREPARE = "furnclip clean prepare CSV --images DIR"
 
 app = typer.Typer(
     no_args_is_help=True, help="Clean a raw catalogue: titles and photos to product fields."
@@ -41,7 +41,8 @@ BaseUrlOption = Annotated[
 ]
 
 
-def _cleaner(ctx: typer.Context, **typed: object) -> Cleaner:
+def cleaner_of(ctx: typer.Context, **typed: object) -> Cleaner:
+    """Return a cleaner under the settings; ``typed`` are the options of section cleaning."""
     from furnclip.cleaning.service import Cleaner
 
     loaded = settings(ctx, cleaning=typed)
@@ -86,7 +87,7 @@ def prepare(
     from furnclip.console import next_step, print_json, progress, warn
 
     loaded = settings(ctx)
-    cleaner = _cleaner(
+    cleaner = cleaner_of(
         ctx, title_column=title_column, image_column=image_column, id_column=id_column,
         model=model, backend=backend, base_url=base_url,
     )  # fmt: skip
@@ -119,7 +120,7 @@ def upload(
     """Submit the request files; the offline rules and local servers answer at once."""
     from furnclip.console import next_step, print_json, progress, say
 
-    cleaner = _cleaner(ctx, max_usd=max_usd, base_url=base_url)
+    cleaner = cleaner_of(ctx, max_usd=max_usd, base_url=base_url)
     chosen = cleaner.run(run)
     if not yes:
         _confirm(cleaner.estimate(chosen))
@@ -154,7 +155,7 @@ def status(
     """Show one batch or all; works while other commands run."""
     from furnclip.console import next_step, print_json, say, warn
 
-    cleaner = _cleaner(ctx)
+    cleaner = cleaner_of(ctx)
     if watch and as_json:
         raise UsageError("--watch draws, --json prints once", hint="leave one of them out")
     if watch:
@@ -169,7 +170,7 @@ def status(
         print_batches(result.batches)
     else:
         say("No batches yet.")
-        next_step("furnclip clean upload" if cleaner.runs() else _PREPARE)
+        next_step("furnclip clean upload" if cleaner.runs() else PREPARE)
 
 
 @app.command()
@@ -189,7 +190,7 @@ def wait(
     """Wait until every row is answered: fetch results, send again what is left."""
     from furnclip.console import next_step, print_json, progress, say
 
-    cleaner = _cleaner(ctx, poll_seconds=poll, base_url=base_url)
+    cleaner = cleaner_of(ctx, poll_seconds=poll, base_url=base_url)
     chosen = cleaner.run(run)
     if not cleaner.is_uploaded(chosen):
         raise DataError(
@@ -235,7 +236,7 @@ def finalize(
     from furnclip.cleaning.accuracy import measure_csv
     from furnclip.console import next_step, print_json, result
 
-    cleaner = _cleaner(ctx)
+    cleaner = cleaner_of(ctx)
     chosen = cleaner.run(run)
     if truth is not None:
         read_header(truth)
@@ -259,85 +260,6 @@ def finalize(
             f"({field.correct} of {field.total}; {field.answered} answered)"
         )
     next_step("furnclip shard")
-
-
-@app.command()
-def cancel(
-    ctx: typer.Context,
-    batch: Annotated[str, typer.Argument(help="Batch id.")],
-    *,
-    as_json: JsonOption = False,
-) -> None:
-    """Stop a batch; what it finished is kept."""
-    from furnclip.console import next_step, print_json, result
-
-    remote = _cleaner(ctx).cancel(batch)
-    if as_json:
-        print_json({"id": remote.batch_id, "status": remote.status})
-        return
-    result(f"{remote.batch_id}: {remote.status}")
-    next_step("furnclip clean finalize --allow-partial, or furnclip clean wait to send the rest")
-
-
-@app.command()
-def retry(ctx: typer.Context, run: RunArgument = None, *, as_json: JsonOption = False) -> None:
-    """Give failed rows new attempts."""
-    from furnclip.console import next_step, print_json, result
-
-    cleaner = _cleaner(ctx)
-    chosen = cleaner.run(run)
-    requeued = cleaner.retry(chosen)
-    if as_json:
-        print_json({"run": chosen.run, "requeued": requeued})
-        return
-    result(f"{requeued:,} failed requests will be asked again" if requeued else "no failed rows")
-    if requeued:
-        next_step("furnclip clean upload")
-
-
-@app.command("list")
-def list_(ctx: typer.Context, *, as_json: JsonOption = False) -> None:
-    """List the prepared runs."""
-    from furnclip.console import next_step, print_json, print_table, say
-
-    runs = _cleaner(ctx).runs()
-    if as_json:
-        print_json({"runs": [{**vars(run), "counts": counts} for run, counts in runs]})
-    elif runs:
-        columns = ("run", "prepared", "csv", "backend", "rows", "ok", "failed", "no photo",
-                   "pending")  # fmt: skip
-        rows = [
-            (r.run, f"{r.prepared_at:%Y-%m-%d %H:%M}", r.csv.name, r.backend, c.rows,
-             c.answered, c.failed, c.image_errors, c.pending)
-            for r, c in runs
-        ]  # fmt: skip
-        print_table(None, columns, rows, right=range(4, 9))
-    else:
-        say("Nothing is prepared yet.")
-        next_step(_PREPARE)
-
-
-@app.command()
-def inspect(
-    ctx: typer.Context,
-    run: RunArgument = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="HTML file.")] = Path(
-        "inspect.html"
-    ),
-    limit: Annotated[int, typer.Option(min=1, help="At most so many rows.")] = 2000,
-    *,
-    as_json: JsonOption = False,
-) -> None:
-    """Write one HTML page: photo, raw title and cleaned fields of every row."""
-    from furnclip.cleaning.inspect_page import write_page
-    from furnclip.console import print_json, progress, result
-
-    cleaner = _cleaner(ctx)
-    shown = write_page(cleaner.store, cleaner.run(run), output, limit=limit, progress=progress())
-    if as_json:
-        print_json({"output": output, "rows": shown})
-    else:
-        result(f"{output}: {shown:,} rows")
 
 
 @contextmanager
