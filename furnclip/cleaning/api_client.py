@@ -136,18 +136,23 @@ class BatchAPIClient:
     def recent(self, since: datetime) -> Iterator[RemoteBatch]:
         """Yield the batches created since then; the API itself filters by nothing.
 
-        Most servers list the newest first, but none promises it: only a whole page of older ones
-        in a row ends the search.
+        Most servers list the newest first, but none promises it: the search ends early only at
+        a page of older ones in a row, in a listing that was seen to descend.
         """
         older = 0
+        steps: set[bool] = set()
+        previous: int | None = None
         with _translated("listing batches"):
             for batch in self._client().batches.list(limit=_PAGE):
+                if previous not in {None, batch.created_at}:
+                    steps.add(batch.created_at < (previous or 0))
+                previous = batch.created_at
                 if datetime.fromtimestamp(batch.created_at, UTC) >= since:
                     older = 0
                     yield _remote(batch)
                     continue
                 older += 1
-                if older == _PAGE:
+                if older >= _PAGE and steps == {True}:
                     return
 
     def retrieve(self, batch_id: str) -> RemoteBatch:
@@ -216,6 +221,11 @@ def _translated(doing: str) -> Iterator[None]:
         raise UnknownOutcomeError(f"no answer while {doing}: {cause or error}") from error
     except (openai.APIError, httpx2.HTTPError) as error:
         raise UnknownOutcomeError(f"no usable answer while {doing}: {error}") from error
+    except (AttributeError, TypeError, ValueError) as error:
+        raise UnknownOutcomeError(
+            f"the server's answer while {doing} is not what the Batch API says",
+            hint="check --base-url: it should end in /v1",
+        ) from error
 
 
 def _status_error(doing: str, error: APIStatusError) -> RemoteError:
@@ -234,15 +244,22 @@ def _status_error(doing: str, error: APIStatusError) -> RemoteError:
 
 
 def _message(error: APIStatusError) -> str:
-    """Return the server's message; a server may echo the key in it only when refusing the key."""
+    """Return the server's message without the key, which some servers echo."""
     body = error.body
-    text = body.get("message") if isinstance(body, dict) else None
-    return f"HTTP {error.status_code}: {str(text or error.message)[:300]}"
+    text = str((body.get("message") if isinstance(body, dict) else None) or error.message)
+    return f"HTTP {error.status_code}: {without_key(text, error.request)[:300]}"
+
+
+def without_key(text: str, request: httpx2.Request) -> str:
+    """Return ``text`` with the key that ``request`` carried struck out."""
+    key = request.headers.get("authorization", "").removeprefix("Bearer ")
+    return text.replace(key, "***") if key else text
 
 
 def _remote(batch: Batch) -> RemoteBatch:
     counts = batch.request_counts
     errors = (batch.errors.data or []) if batch.errors else []
+    ended = batch.completed_at or batch.expired_at or batch.cancelled_at
     return RemoteBatch(
         batch_id=batch.id,
         status=batch.status,
@@ -255,4 +272,5 @@ def _remote(batch: Batch) -> RemoteBatch:
         completed=counts.completed if counts else 0,
         failed=counts.failed if counts else 0,
         errors=tuple(BatchError(e.code, e.message or "", e.line) for e in errors),
+        ended_at=datetime.fromtimestamp(ended, UTC) if ended else None,
     )

@@ -62,6 +62,7 @@ class RemoteBatch:
     completed: int = 0
     failed: int = 0
     errors: tuple[BatchError, ...] = field(default=())
+    ended_at: datetime | None = None
 
 
 def queue_limit(message: str | None) -> int | None:

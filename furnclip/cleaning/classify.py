@@ -71,7 +71,7 @@ def _tokens(usage: dict[str, Any]) -> tuple[int, int, int]:
     prompt, cached, completion = (
         value if isinstance(value, int) and 0 <= value < _MOST_TOKENS else 0 for value in given
     )
-    return prompt, cached, completion
+    return prompt, min(cached, prompt), completion
 
 
 def _read_choice(choice: dict[str, Any]) -> tuple[str, str | None, CleanedProduct | None]:

@@ -55,19 +55,24 @@ def upload_batch(path: Path) -> str:
     A file that furnclip did not prepare is uploaded as it is.
     """
     from furnclip.cleaning.locking import exclusive
-    from furnclip.cleaning.submit import submit_part
+    from furnclip.cleaning.submit import UNSUBMITTED, submit_part
     from furnclip.state.cleaning_parts import list_batches, part_by_path
 
     cleaner = _cleaner()
-    part = part_by_path(cleaner.store, path)
-    if part is None:
-        return _upload_foreign(cleaner, path)
-    made = [b for b in list_batches(cleaner.store, run=part.run) if b.part == part.part]
-    if made and part.state not in {"ready", "uploading", "uploaded", "creating", "waiting"}:
-        return made[-1].batch_id
-    backend = cleaner.backend(part.backend, cleaner.settings.base_url)
     with exclusive(cleaner.store, "submit"):
-        return submit_part(cleaner.store, backend, part.part, cleaner.submission())
+        part = part_by_path(cleaner.store, path)
+        if part is None:
+            return _upload_foreign(cleaner, path)
+        if part.state in UNSUBMITTED:
+            backend = cleaner.backend(part.backend, cleaner.settings.base_url)
+            return submit_part(cleaner.store, backend, part.part, cleaner.submission())
+        made = [b for b in list_batches(cleaner.store, run=part.run) if b.part == part.part]
+    if not made:
+        raise DataError(
+            f"{path} was split to fit the provider's queue",
+            hint="`furnclip clean upload` submits what became of it",
+        )
+    return made[-1].batch_id
 
 
 def check_status(batch_id: str) -> dict[str, Any]:
@@ -95,12 +100,14 @@ def wait_for_completion(
     A batch of a local backend is worked on here.
     """
     from furnclip.cleaning.backends import TERMINAL
+    from furnclip.cleaning.locking import exclusive
     from furnclip.progress import SILENT
     from furnclip.state.cleaning_parts import list_batches
 
     cleaner = _cleaner()
     for batch in list_batches(cleaner.store, batch_id=batch_id):
-        cleaner.backend_of()(batch).drive(batch_id, SILENT)
+        with exclusive(cleaner.store, "answer requests"):
+            cleaner.backend_of()(batch).drive(batch_id, SILENT)
     end = time.monotonic() + max_wait_hours * 3600
     while True:
         status = check_status(batch_id)["status"]

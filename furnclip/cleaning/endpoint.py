@@ -5,10 +5,12 @@ furnclip runs the batch's requests itself (``local_batches``); here is only how 
 
 from __future__ import annotations
 
+import json
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from furnclip.cleaning.api_client import without_key
 from furnclip.cleaning.backends import AccessError
 from furnclip.cleaning.local_batches import LocalBatches
 from furnclip.errors import ConfigError, RemoteError
@@ -63,9 +65,10 @@ class ChatEndpoint:
             answer = self._client().post("/chat/completions", cast_to=object, body=body)
         except openai.APIStatusError as error:
             self._refuse_all(error)
+            body = json.dumps(error.body or error.message)
             return {
                 "status_code": error.status_code,
-                "body": {"error": error.body or error.message},
+                "body": {"error": json.loads(without_key(body, error.request))},
             }
         except openai.APITimeoutError as error:
             return {"status_code": 408, "body": {"error": str(error)}}
@@ -85,7 +88,8 @@ class ChatEndpoint:
             ) from error
         if error.status_code == 404:
             raise RemoteError(
-                f"the chat server at {self._base_url} answers 404: {error.message[:300]}",
+                f"the chat server at {self._base_url} answers 404: "
+                f"{without_key(error.message, error.request)[:300]}",
                 hint="check that --base-url ends in /v1, and that it serves the model of the run",
             ) from error
 

@@ -103,7 +103,8 @@ def _merged(
 
 
 def _result(store: StateStore, run: RunRow, counts: RunCounts, output: Path) -> FinalizeResult:
-    costs = [batch.usd for batch in list_batches(store, run=run.run) if batch.harvested]
+    batches = list_batches(store, run=run.run)
+    costs = [batch.usd for batch in batches if batch.harvested and batch.backend != "file"]
     known = [cost for cost in costs if cost is not None]
     return FinalizeResult(
         run=run.run,

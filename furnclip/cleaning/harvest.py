@@ -41,7 +41,6 @@ def harvest(
     Safe to repeat after a crash. Raises ``RemoteError`` when a file cannot be downloaded whole.
     """
     if refusal := _queue_refusal(remote):
-        finish_batch(store, batch.batch_id, prices=None)
         refuse_part(store, batch.part, batch.batch_id, refusal)
         return
     for kind, file_id in (("output", remote.output_file_id), ("error", remote.error_file_id)):
@@ -73,7 +72,7 @@ def _rest(store: StateStore, batch: BatchRow, remote: RemoteBatch) -> Iterator[A
         remote.status, "missing"
     )
     reason = remote.errors[0].message if remote.errors else f"batch {remote.status}, no line"
-    if remote.status == "failed" and not blamed:
+    if remote.status == "failed" and not ids:
         outcome = "http_error"
     for identity in unseen_requests(store, batch.batch_id, batch.part):
         if identity not in ids.values():

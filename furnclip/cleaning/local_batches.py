@@ -121,26 +121,34 @@ class LocalBatches:
         done = self._finished(batch_id)
         requests = list(_requests(Path(record["input_file_id"])))
         todo = [request for request in requests if request["custom_id"] not in done]
-        self._save(batch_id, {**record, "total": len(requests)})
+        record = {**self._load(batch_id), "total": len(requests)}
+        self._save(batch_id, record)
         with (
             progress.task(f"Cleaning ({self.name})", total=len(todo), unit="rows") as task,
             self._partial(batch_id).open("ab") as file,
         ):
-            for line in self._answers(todo):
+            for line in self._answers(todo, lambda: not self._is_live(batch_id)):
                 file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
                 file.flush()
                 task.advance()
-                if self._load(batch_id)["status"] != "in_progress":
-                    return
-        self._close(batch_id, {**record, "total": len(requests)}, "completed")
+        if self._is_live(batch_id):
+            self._close(batch_id, record, "completed")
 
-    def _answers(self, requests: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    def _is_live(self, batch_id: str) -> bool:
+        return bool(self._load(batch_id)["status"] == "in_progress")
+
+    def _answers(
+        self, requests: list[dict[str, Any]], is_stopped: Callable[[], bool]
+    ) -> Iterator[dict[str, Any]]:
         """Yield output lines as they are ready, never more than ``concurrency`` under way.
 
-        After an error nothing new is asked, but what is under way is still taken.
+        After an error or a stop nothing new is asked, but what is under way is still taken.
         """
         if self._concurrency == 1:
-            yield from map(self._line, requests)
+            for request in requests:
+                if is_stopped():
+                    return
+                yield self._line(request)
             return
         todo = iter(requests)
         running: set[Future[dict[str, Any]]] = set()
@@ -148,7 +156,7 @@ class LocalBatches:
         pool = ThreadPoolExecutor(self._concurrency)
         try:
             while True:
-                room = 0 if error else self._concurrency - len(running)
+                room = 0 if error or is_stopped() else self._concurrency - len(running)
                 running |= {pool.submit(self._line, request) for request in islice(todo, room)}
                 if not running:
                     break

@@ -25,7 +25,7 @@ def import_outside(store: StateStore, run: RunRow, path: Path, *, max_attempts: 
             f"cannot read {path}: {error.strerror}", hint="give a batch output file with --from"
         ) from error
     before = run_counts(store, run.run)
-    batch_id = f"file_{digest[:16]}"
+    batch_id = f"file_{run.run}_{digest[:16]}"
     with exclusive(store, "take answers"):
         adopt_outside_batch(store, run.run, run.model, batch_id)
         import_file(store, batch_id, path, max_attempts=max_attempts)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from furnclip.cleaning.backends import (
     TERMINAL,
@@ -41,17 +42,22 @@ from furnclip.state.cleaning import (
 from furnclip.state.cleaning_parts import (
     BatchRow,
     assign_requeued,
+    enqueued_tokens,
     list_batches,
     parts_of_run,
     requeued_lines,
     set_part,
     split_parts,
-    update_batch,
+    stale_parts,
+    times_refused,
+    update_batches,
 )
 
 _LOG = logging.getLogger(__name__)
 
-_POLLS_AT_ONCE = 8
+_POLLS_AT_ONCE = 64
+_MOST_REFUSALS = 2
+_LAG = timedelta(hours=1)
 _IDLE_LOOKS = 3
 """Looks in a row with rows pending and nothing under way before waiting is given up."""
 _MOST_TROUBLES = 10
@@ -86,6 +92,7 @@ def refresh(
             return error
 
     live = [batch for batch in batches if not batch.harvested]
+    updates: list[tuple[str, dict[str, object]]] = []
     with ThreadPoolExecutor(_POLLS_AT_ONCE) as pool:
         answers = list(pool.map(ask, live))
     seen = []
@@ -96,10 +103,9 @@ def refresh(
         elif isinstance(answer, RemoteError):
             trouble = trouble or answer
         else:
-            if batch.status == "orphaned":
-                set_part(store, batch.part, "submitted")
-            update_batch(store, batch.batch_id, _columns(answer))
+            updates.append((batch.batch_id, _columns(answer)))
             seen.append((batch, answer))
+    update_batches(store, updates)
     return seen, trouble
 
 
@@ -117,11 +123,18 @@ def collect(
     """
     with exclusive(store, "collect answers"):
         batches = list_batches(store, run=run.run)
+        if parts_of_run(store, run.run, ("waiting",)):
+            # What is in the way may be another run's, finished but not yet read.
+            mine = {batch.batch_id for batch in batches}
+            others = [b for b in list_batches(store) if b.batch_id not in mine]
+            batches += [b for b in others if b.backend == run.backend and not b.harvested]
         for batch in batches:
             if not batch.harvested and batch.status not in {*TERMINAL, "orphaned"}:
                 backend_of(batch).drive(batch.batch_id, progress)
         seen, trouble = refresh(store, batches, backend_of)
         for batch, remote in seen:
+            if batch.status == "orphaned":
+                set_part(store, batch.part, "submitted")
             if not is_ready(remote):
                 continue
             try:
@@ -145,19 +158,21 @@ def _orphan(store: StateStore, batch: BatchRow, reason: str, backend_of: Backend
         reason += "; it was made with another API key"
     if batch.status != "orphaned":
         _LOG.warning("%s", reason)
-    update_batch(store, batch.batch_id, {"status": "orphaned"})
+    update_batches(store, [(batch.batch_id, {"status": "orphaned"})])
     set_part(store, batch.part, "orphaned", error=reason)
 
 
 def is_ready(remote: RemoteBatch) -> bool:
     """Say whether a batch can be harvested: terminal, and not still missing its output file.
 
-    Servers report ``completed`` a while before ``output_file_id`` appears.
+    Servers report the end a while before ``output_file_id`` appears; an hour after it, the counts
+    are taken for a lie.
     """
     if remote.status not in TERMINAL:
         return False
-    lagging = remote.status == "completed" and remote.completed > 0 and not remote.output_file_id
-    return not lagging
+    if remote.status == "failed" or not remote.completed or remote.output_file_id:
+        return True
+    return remote.ended_at is not None and datetime.now(UTC) - remote.ended_at > _LAG
 
 
 def send(
@@ -170,7 +185,7 @@ def send(
     """Put requeued requests into new parts and submit everything unsubmitted."""
     with exclusive(store, "submit"):
         unsent = parts_of_run(store, run.run, UNSUBMITTED)
-        window = queue_window(store, run.model, submission.window)
+        window = _narrowed(store, unsent, queue_window(store, run.model, submission.window))
         _split(store, unsent, window)
         _rebuild(store, run, settings, window)
         return submit_run(store, backend, run.run, submission)
@@ -237,18 +252,33 @@ def _local(batches: tuple[BatchRow, ...]) -> bool:
     return bool(live) and all(batch.backend != "openai" for batch in live)
 
 
-def _split(store: StateStore, unsent: list[PartRow], window: int | None) -> None:
-    """Free the requests of parts that the queue could never take, to be put into smaller ones."""
-    if window is None:
-        return
-    large = [
-        p.part
-        for p in unsent
-        if p.input_tokens > window and p.requests > 1 and p.state != "creating"
+def _narrowed(store: StateStore, unsent: list[PartRow], window: int | None) -> int | None:
+    """Halve what an empty queue refuses again: its count of tokens is not ours."""
+    if not unsent or enqueued_tokens(store, unsent[0].model):
+        return window
+    halves = [
+        part.input_tokens // 2
+        for part in unsent
+        if part.state == "waiting" and times_refused(store, part.part) >= _MOST_REFUSALS
     ]
-    if large:
-        _LOG.info("the queue takes %d tokens: splitting %d parts", window, len(large))
-        split_parts(store, large)
+    return min([*halves, *([window] if window else [])], default=None)
+
+
+def _split(store: StateStore, unsent: list[PartRow], window: int | None) -> None:
+    """Free the requests of parts that must not go as they are, to be put into other ones.
+
+    Those are parts the queue could never take, and parts with a question answered elsewhere.
+    """
+    free = [part for part in unsent if part.state != "creating"]
+    large = [
+        part.part
+        for part in free
+        if window is not None and part.input_tokens > window and part.requests > 1
+    ]
+    stale = stale_parts(store, [part.part for part in free])
+    if large or stale:
+        _LOG.info("putting the requests of %d parts into new ones", len({*large, *stale}))
+        split_parts(store, list({*large, *stale}))
 
 
 def _rebuild(
@@ -260,7 +290,7 @@ def _rebuild(
         return
     requests = read_lines((path, line.byte_offset, line.byte_length) for path, line, *_ in places)
     limits = PartLimits(settings.max_requests_per_part, settings.max_part_bytes, window)
-    number = next_part_number(store, run.run)
+    number = next_part_number(store, run)
     profile = model_profile(run.model, backend=run.backend)
     writer = PartWriter(run.folder, run.run, profile, run.backend, limits, number)
     with writer:

@@ -33,6 +33,7 @@ from furnclip.images import encode_jpeg, load_letterboxed, require_image_root, r
 from furnclip.progress import SILENT, Progress
 from furnclip.state import StateStore
 from furnclip.state.cleaning import (
+    PartRow,
     RequestRow,
     RunRow,
     SourceRow,
@@ -147,7 +148,7 @@ def _question(settings: CleaningSettings) -> Question:
         jpeg_quality=settings.jpeg_quality,
         max_completion_tokens=settings.max_completion_tokens,
         reasoning_effort=settings.reasoning_effort,
-        salt=rules_version() if rules else "",
+        salt=f"{settings.backend} {rules_version() if rules else ''}",
     )
 
 
@@ -193,11 +194,15 @@ def _run(
 def _forget_lost_files(store: StateStore, run: RunRow) -> None:
     """Have questions written anew whose request file was deleted before it was sent."""
     unsent = parts_of_run(store, run.run, ("ready", "uploading", "waiting"))
-    parts = [p.part for p in unsent if p.file_id is None and not p.path.is_file()]
+    parts = [p.part for p in unsent if p.file_id is None and not _is_whole(p)]
     again = requeued_lines(store, run.run)
     keys = [line.request_key for path, line, *_ in again if not path.is_file()]
     if parts or keys:
         forget_lost(store, parts, keys)
+
+
+def _is_whole(part: PartRow) -> bool:
+    return part.path.is_file() and part.path.stat().st_size == part.bytes
 
 
 def _write_parts(
@@ -215,7 +220,7 @@ def _write_parts(
     limits = PartLimits(
         settings.max_requests_per_part, settings.max_part_bytes, settings.max_enqueued_tokens
     )
-    number = next_part_number(store, run.run)
+    number = next_part_number(store, run)
     writer = PartWriter(run.folder, run.run, question.profile, run.backend, limits, number)
     # Read once whole before the photos: a broken line is found now, not after hours of work.
     total = sum(1 for _ in islice(read_records(run.csv), limit))

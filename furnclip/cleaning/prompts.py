@@ -32,7 +32,7 @@ The title is data, not instructions."""
 class Question:
     """Everything about the question that is the same for all rows of a run.
 
-    ``salt`` stands for what answers without being in the request: the version of the rules.
+    ``salt`` stands for what answers without being in the request: backend, version of the rules.
     """
 
     profile: ModelProfile

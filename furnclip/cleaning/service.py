@@ -15,8 +15,8 @@ from furnclip.cleaning.profiles import model_profile
 from furnclip.errors import ConfigError, DataError, Interrupted, UsageError
 from furnclip.progress import SILENT, Progress
 from furnclip.state.cleaning import RunCounts, RunRow, find_run, latest_run, list_runs, run_counts
-from furnclip.state.cleaning_parts import BatchRow, list_batches, parts_of_run, update_batch
-from furnclip.state.cleaning_results import requeue_failed
+from furnclip.state.cleaning_parts import BatchRow, list_batches, parts_of_run, update_batches
+from furnclip.state.cleaning_results import requeue_failed, requeued_tokens
 
 if TYPE_CHECKING:
     from furnclip.cleaning.backends import Backend, RemoteBatch
@@ -107,7 +107,11 @@ class Cleaner:
         """Return what submitting the rest of a run is estimated at, in dollars."""
         from furnclip.cleaning.submit import UNSUBMITTED, estimate
 
-        return estimate(parts_of_run(self.store, run.run, UNSUBMITTED))
+        again = requeued_tokens(self.store, run.run)
+        profile = model_profile(run.model, backend=run.backend)
+        retries = profile.usd(*again, batch=run.backend == "openai") if any(again) else 0.0
+        rest = estimate(parts_of_run(self.store, run.run, UNSUBMITTED))
+        return None if rest is None or retries is None else rest + retries
 
     def upload(self, run: RunRow, *, progress: Progress = SILENT) -> UploadResult:
         """Submit what is not submitted; local backends also answer it now."""
@@ -212,12 +216,15 @@ class Cleaner:
         if known[0].harvested:
             return RemoteBatch(batch_id, known[0].status, None, known[0].submitted_at)
         remote = self.backend_of()(known[0]).cancel(batch_id)
-        update_batch(self.store, batch_id, {"status": remote.status})
+        update_batches(self.store, [(batch_id, {"status": remote.status})])
         return remote
 
     def retry(self, run: RunRow) -> int:
         """Give the failed rows of a run new attempts; ``upload`` or ``wait`` sends them."""
-        return requeue_failed(self.store, run.run)
+        from furnclip.cleaning.locking import exclusive
+
+        with exclusive(self.store, "retry"):
+            return requeue_failed(self.store, run.run)
 
     def run(self, name: str | None = None) -> RunRow:
         """Return the run whose id begins with ``name``, or the one prepared last."""

@@ -87,7 +87,7 @@ def submit_run(
     """
     parts = parts_of_run(store, run, UNSUBMITTED)
     expected = estimate(parts)
-    if parts and submission.max_usd is not None and expected is not None:
+    if parts and submission.max_usd is not None and parts[0].backend == "openai":
         _check_budget(expected, spent(list_batches(store, run=run)), submission.max_usd)
     window = queue_window(store, parts[0].model, submission.window) if parts else None
     made: list[str] = []
@@ -148,7 +148,12 @@ def queue_window(store: StateStore, model: str, given: int | None) -> int | None
     return None
 
 
-def _check_budget(expected: float, before: float, most: float) -> None:
+def _check_budget(expected: float | None, before: float, most: float) -> None:
+    if expected is None:
+        raise UsageError(
+            f"the model's price is not known, so nothing can be kept under ${most:.2f}",
+            hint="leave --max-usd (cleaning.max_usd) out, or choose a model with known prices",
+        )
     if before + expected > most:
         already = f" after ${before:.2f} for what was sent already" if before else ""
         raise UsageError(

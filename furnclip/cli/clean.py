@@ -36,6 +36,10 @@ app = typer.Typer(
 RunArgument = Annotated[
     str | None, typer.Argument(help="Run, or the beginning of its id; default: the last prepared.")
 ]
+MaxUsdOption = Annotated[
+    float | None,
+    typer.Option("--max-usd", help="Refuse to submit when the run would cost more."),
+]
 BaseUrlOption = Annotated[
     str | None, typer.Option("--base-url", help="API root of the server, with /v1.")
 ]
@@ -108,10 +112,7 @@ def prepare(
 def upload(
     ctx: typer.Context,
     run: RunArgument = None,
-    max_usd: Annotated[
-        float | None,
-        typer.Option("--max-usd", help="Refuse when the run would cost more."),
-    ] = None,
+    max_usd: MaxUsdOption = None,
     base_url: BaseUrlOption = None,
     *,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before spending.")] = False,
@@ -183,14 +184,15 @@ def wait(
     timeout: Annotated[
         float | None, typer.Option("--timeout", help="Give up waiting after so many seconds.")
     ] = None,
-    base_url: BaseUrlOption = None,
     *,
+    max_usd: MaxUsdOption = None,
+    base_url: BaseUrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Wait until every row is answered: fetch results, send again what is left."""
     from furnclip.console import next_step, print_json, progress, say
 
-    cleaner = cleaner_of(ctx, poll_seconds=poll, base_url=base_url)
+    cleaner = cleaner_of(ctx, poll_seconds=poll, max_usd=max_usd, base_url=base_url)
     chosen = cleaner.run(run)
     if not cleaner.is_uploaded(chosen):
         raise DataError(

@@ -42,6 +42,7 @@ _COLUMNS = ("batch", "status", "progress", "done", "failed", "total", "rate", "l
             "est.", "cost")  # fmt: skip
 _ENDED = frozenset({"completed", "failed", "expired", "cancelled", "orphaned"})
 _BAR = 10
+_LONGEST = 99 * 86_400
 
 
 def print_batches(batches: Sequence[BatchRow]) -> None:
@@ -117,7 +118,7 @@ def _speed(batch: BatchRow) -> tuple[str, str, str]:
     if batch.harvested or batch.status in _ENDED or not done or seconds <= 0:
         return "", "", ""
     rate = done / seconds
-    left = timedelta(seconds=round((batch.total - done) / rate))
+    left = timedelta(seconds=min(round((batch.total - done) / rate), _LONGEST))
     return f"{rate * 60:,.1f}/min", str(left), f"{(now + left).astimezone():%a %H:%M}"
 
 

@@ -297,21 +297,22 @@ def row_results(store: StateStore, run: str) -> Iterator[RowResult]:
 
     with tempfile.TemporaryDirectory(prefix="furnclip-rows-") as folder:
         target = Path(folder) / "rows.parquet"
+        quoted = "'" + str(target).replace("'", "''") + "'"
         with store.transaction() as connection:
-            connection.execute(
-                f"COPY ({_ROW_RESULTS}) TO '{target}' (FORMAT parquet)", {"run": run}
-            )
+            connection.execute(f"COPY ({_ROW_RESULTS}) TO {quoted} (FORMAT parquet)", {"run": run})
         with pq.ParquetFile(target) as file:
             for batch in file.iter_batches(_ROWS_AT_ONCE):
                 columns = (column.to_pylist() for column in batch.columns)
                 yield from map(RowResult, *columns)
 
 
-def next_part_number(store: StateStore, run: str) -> int:
-    """Return the number of the run's next part, from 1."""
+def next_part_number(store: StateStore, run: RunRow) -> int:
+    """Return the number of the run's next part, from 1, past those of other runs in its folder."""
     with store.transaction() as connection:
         found = connection.execute(
-            "SELECT coalesce(max(number), 0) + 1 FROM cleaning_part WHERE run = ?", [run]
+            "SELECT coalesce(max(number), 0) + 1 FROM cleaning_part "
+            "WHERE run = ? OR starts_with(path, ?)",
+            [run.run, f"{run.folder}/"],
         ).fetchone()
     return int(found[0]) if found else 1
 

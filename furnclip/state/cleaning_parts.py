@@ -197,11 +197,16 @@ def end_attempt(
 
 
 def refuse_part(store: StateStore, part: str, batch_id: str, reason: str) -> None:
-    """Have a part wait whose batch the provider's queue had no room for."""
+    """Have a part wait whose batch the provider's queue had no room for; the batch is over."""
     with store.transaction() as connection:
         connection.execute(
             "UPDATE cleaning_submit_attempt SET outcome = 'full', detail = ? WHERE batch_id = ?",
             [reason, batch_id],
+        )
+        connection.execute(
+            "UPDATE cleaning_batch SET harvested = true, input_tokens = 0, cached_tokens = 0, "
+            "output_tokens = 0, usd = 0, updated_at = now() WHERE batch_id = ?",
+            [batch_id],
         )
         connection.execute(
             "UPDATE cleaning_part SET state = 'waiting', error = ? WHERE part = ?", [reason, part]
@@ -218,6 +223,29 @@ def refusals(store: StateStore, model: str) -> list[str]:
             [model],
         ).fetchall()
     return [reason for (reason,) in found]
+
+
+def stale_parts(store: StateStore, parts: Sequence[str]) -> list[str]:
+    """Return those of ``parts`` that hold a request answered or given up elsewhere."""
+    with store.transaction() as connection:
+        found = connection.execute(
+            "SELECT DISTINCT l.part FROM cleaning_part_request l "
+            "JOIN cleaning_request q USING (request_key) "
+            "WHERE q.state <> 'open' AND l.part IN (SELECT unnest(?::VARCHAR[]))",
+            [list(parts)],
+        ).fetchall()
+    return [part for (part,) in found]
+
+
+def times_refused(store: StateStore, part: str) -> int:
+    """Return how often the provider's queue had no room for a part."""
+    with store.transaction() as connection:
+        found = connection.execute(
+            "SELECT count(*) FROM cleaning_submit_attempt "
+            "WHERE part = ? AND outcome IN ('refused', 'full') AND detail ILIKE '%token%'",
+            [part],
+        ).fetchone()
+    return int(found[0]) if found else 0
 
 
 def split_parts(store: StateStore, parts: Sequence[str]) -> None:
@@ -314,15 +342,19 @@ def discard_if_empty(store: StateStore, batch_id: str) -> bool:
     return True
 
 
-def update_batch(store: StateStore, batch_id: str, values: Mapping[str, Any]) -> None:
-    """Set columns of a batch: status, counts, file ids, errors, usage."""
-    values = {k: json.dumps(v) if k == "errors" and v is not None else v for k, v in values.items()}
-    settings = ", ".join(f"{name} = ?" for name in values)
+def update_batches(store: StateStore, updates: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+    """Set columns of batches (status, counts, file ids, errors) that are not harvested."""
+    if not updates:
+        return
     with store.transaction() as connection:
-        connection.execute(
-            f"UPDATE cleaning_batch SET {settings}, updated_at = now() WHERE batch_id = ?",  # noqa: S608
-            [*values.values(), batch_id],
-        )
+        for batch_id, values in updates:
+            plain = {k: json.dumps(v) if isinstance(v, list) else v for k, v in values.items()}
+            settings = ", ".join(f"{name} = ?" for name in plain)
+            connection.execute(
+                f"UPDATE cleaning_batch SET {settings}, updated_at = now() "  # noqa: S608
+                "WHERE batch_id = ? AND NOT harvested",
+                [*plain.values(), batch_id],
+            )
 
 
 def list_batches(

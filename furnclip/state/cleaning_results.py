@@ -115,7 +115,7 @@ def _apply_arrived(
     anomalies = _store_anomalies(connection, batch_id)
     new = _store_results(connection, batch_id)
     answered = _store_cleaned(connection)
-    _move_requests(connection, max_attempts)
+    _move_requests(connection, batch_id, max_attempts)
     connection.execute("DROP TABLE incoming")
     return ImportCounts(new, answered, anomalies)
 
@@ -176,7 +176,10 @@ def finish_batch(
 
 
 def requeue_failed(store: StateStore, run: str) -> int:
-    """Give a run's failed requests, and those of orphaned parts, new attempts; returns how many."""
+    """Give a run's failed requests, and those of orphaned parts, new attempts; returns how many.
+
+    A request that is on its way in another part is left alone.
+    """
     with store.transaction() as connection:
         found = connection.execute(
             """
@@ -185,12 +188,28 @@ def requeue_failed(store: StateStore, run: str) -> int:
               AND (state = 'failed' OR state = 'open' AND request_key IN (
                   SELECT l.request_key FROM cleaning_part_request l
                   JOIN cleaning_part p USING (part) WHERE p.state = 'orphaned'))
+              AND request_key NOT IN (
+                  SELECT l.request_key FROM cleaning_part_request l
+                  JOIN cleaning_part p USING (part)
+                  WHERE p.state NOT IN ('orphaned', 'done', 'split'))
             RETURNING request_key
             """,
             [run],
         ).fetchall()
         record_event(connection, "clean", "retry", subject=run, detail={"requests": len(found)})
     return len(found)
+
+
+def requeued_tokens(store: StateStore, run: str) -> tuple[int, int]:
+    """Return the estimated prompt and answer tokens of what a run must ask again."""
+    with store.transaction() as connection:
+        found = connection.execute(
+            "SELECT coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0) "
+            "FROM cleaning_request WHERE state = 'requeue' AND request_key IN "
+            "(SELECT request_key FROM cleaning_source_row WHERE run = ?)",
+            [run],
+        ).fetchone()
+    return (int(found[0]), int(found[1])) if found else (0, 0)
 
 
 def anomalies(store: StateStore, batch_id: str) -> list[tuple[str | None, str, str | None]]:
@@ -277,7 +296,7 @@ def _store_cleaned(connection: DuckDBPyConnection) -> int:
     return int(found[0]) if found else 0
 
 
-def _move_requests(connection: DuckDBPyConnection, max_attempts: int) -> None:
+def _move_requests(connection: DuckDBPyConnection, batch_id: str, max_attempts: int) -> None:
     connection.execute(
         """
         UPDATE cleaning_request SET
@@ -294,8 +313,18 @@ def _move_requests(connection: DuckDBPyConnection, max_attempts: int) -> None:
                          ELSE 'failed' END
         FROM incoming i
         WHERE cleaning_request.request_key = i.key AND cleaning_request.state <> 'answered'
+          -- a failure says nothing of a request that is on its way in another part
+          AND (i.outcome = 'ok' OR NOT EXISTS (
+              SELECT 1 FROM cleaning_part_request l JOIN cleaning_part p USING (part)
+              WHERE l.request_key = i.key AND p.state NOT IN ('orphaned', 'done', 'split')
+                AND p.part <> (SELECT part FROM cleaning_batch WHERE batch_id = $batch)))
         """,
-        {"free": list(FREE_RETRY), "again": list(RETRYABLE), "most": max_attempts},
+        {
+            "free": list(FREE_RETRY),
+            "again": list(RETRYABLE),
+            "most": max_attempts,
+            "batch": batch_id,
+        },
     )
 
 
