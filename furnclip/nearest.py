@@ -38,9 +38,11 @@ def top_k(
         return np.empty((0, k), dtype=np.int64), np.empty((0, k), dtype=np.float32)
     queries = np.ascontiguousarray(queries, dtype=np.float32)
     if codes is not None and len(rows) >= _WORTH_CODES and len(queries) <= _FEW and k:
-        found = [
-            _nearest_candidates(query[None], gallery, k, rows, allowed, codes) for query in queries
-        ]
+        found = []
+        for query in queries:
+            few = codes.may_be_nearest(query, k, allowed=allowed)
+            pays = len(few) <= max(4 * k, len(rows) // 8)
+            found.append(_exact(query[None], gallery, k, few if pays else rows))
         return np.concatenate([f[0] for f in found]), np.concatenate([f[1] for f in found])
     return _exact(queries, gallery, k, rows)
 
@@ -83,21 +85,6 @@ def _inner(queries: Float32, block: npt.NDArray[Any]) -> Float32:
         wide &= _SIGN_EXPONENT_MANTISSA  # and the copies of the sign go
         scores[:, start : start + 1024] = (wide.view(np.float32) @ scaled).T
     return scores
-
-
-def _nearest_candidates(
-    query: Float32,
-    gallery: npt.NDArray[Any],
-    k: int,
-    rows: Int64,
-    allowed: npt.NDArray[np.bool_] | None,
-    codes: Codes,
-) -> tuple[Int64, Float32]:
-    """Rank exactly the rows that the codes leave over, or all rows when that saves nothing."""
-    candidates = codes.may_be_nearest(query[0], k, allowed=allowed)
-    if len(candidates) > max(4 * k, len(rows) // 8):
-        return _exact(query, gallery, k, rows)
-    return _keep(candidates[None], _inner(query, gallery[candidates]), k)
 
 
 def _keep(best: Int64, scores: Float32, k: int) -> tuple[Int64, Float32]:

@@ -27,7 +27,8 @@ def coded(path: Path, gallery: npt.NDArray[Any], *, part: int = 1000) -> Codes:
 
 
 def unit(vectors: npt.NDArray[Any]) -> Gallery:
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / lengths, dtype=np.float16)
 
 
 def galleries() -> dict[str, Gallery]:

@@ -74,6 +74,8 @@ def cv2_area(data: bytes) -> bytes:
 
     cv2.setNumThreads(1)
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ValueError("no image")
     height, width = image.shape[:2]
     scale = _SIDE / max(height, width)
     fitted = (round(width * scale), round(height * scale))
