@@ -29,7 +29,9 @@ def embed(
     ] = None,
     shards: Annotated[Path | None, typer.Option(help="Folder of the shards.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the vector files.")] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16 or fp16.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="auto, fp32, bf16, fp16 or int8 (CPU; extra `fast`).")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images at once.")] = None,
     workers: Annotated[int | None, typer.Option(help="Threads that decode images.")] = None,
