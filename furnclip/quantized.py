@@ -7,8 +7,10 @@ on which it was shown to find the same products: ``top_overlap`` is the measure.
 
 from __future__ import annotations
 
+import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,7 +94,7 @@ def top_overlap(queries: Float32, full: Float32, low: Float32, *, k: int = 10) -
 def _write_tower(full: Encoder, path: Path) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    with atomic_path(path) as temporary:
+    with atomic_path(path) as temporary, _root_logger_hidden():
         whole = temporary.with_suffix(".whole.tmp")
         try:
             _export(full, whole)
@@ -105,6 +107,16 @@ def _write_tower(full: Encoder, path: Path) -> None:
             )
         finally:
             whole.unlink(missing_ok=True)
+
+
+@contextmanager
+def _root_logger_hidden() -> Iterator[None]:
+    """Keep the quantiser's advice about another tool, given on the root logger, off stderr."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def _export(full: Encoder, path: Path) -> None:

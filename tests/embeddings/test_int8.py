@@ -37,7 +37,7 @@ def test_int8_vectors_are_close_to_full_ones(models: Models, many: Path, tmp_pat
     assert low.models["base"].dtype == "int8"
     a, b = (x.vectors("base", "image").astype(np.float32) for x in (low, full))
     cosine = (a * b).sum(axis=1)
-    assert cosine.min() > 0.995
+    assert cosine.min() > 0.99
     assert not np.array_equal(a, b)
     assert np.array_equal(low.vectors("base", "text"), full.vectors("base", "text"))
     verdict = json.loads((tmp_path / "low" / low.models["base"].sha / VERDICT).read_text())
