@@ -2,7 +2,8 @@
 
 ``python -m tests.bench.clients FOLDER --peers PYTHON``: FOLDER holds ``products.csv`` and its
 images; PYTHON has datasets, open_clip_torch, torchvision, pandas, polars, pyarrow, duckdb-cli,
-img2dataset and webdataset 0.2.86, the newest that open_clip's training reads with. Exit status 1 when a client fails or counts otherwise.
+img2dataset and webdataset 0.2.86, the newest that open_clip's training reads with. Exit status 1
+when a client fails or counts otherwise.
 """
 
 from __future__ import annotations
