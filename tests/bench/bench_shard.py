@@ -120,8 +120,10 @@ class Catalogue:
             content = photos[number % len(photos)] + str(number).encode()
             (folder / "images" / f"{number}.jpg").write_bytes(content)
 
-    def shard(self, out: str, *, workers: int, caption: str = "Chair") -> ShardResult:
-        rows = [row(n, name=f"{caption} {n}") for n in range(self.count)]
+    def shard(
+        self, out: str, *, workers: int, caption: str = "Chair", count: int | None = None
+    ) -> ShardResult:
+        rows = [row(n, name=f"{caption} {n}") for n in range(count or self.count)]
         csv = write_csv(self.folder / "products.csv", rows)
         return shard_catalogue(
             csv,
@@ -136,6 +138,8 @@ def bench_runs(photos: list[bytes], folder: Path, count: int) -> list[Line]:
     catalogue = Catalogue(folder / "catalogue", photos, count)
     one = seconds(lambda: catalogue.shard("one", workers=1))
     two = seconds(lambda: catalogue.shard("two", workers=2))
+    catalogue.shard("most", workers=1, count=count - count // 11)
+    tenth = seconds(lambda: catalogue.shard("most", workers=1))
     again = seconds(lambda: catalogue.shard("one", workers=1, caption="Sofa"))
     idle = seconds(lambda: catalogue.shard("one", workers=1, caption="Sofa"))
     return [
@@ -143,6 +147,7 @@ def bench_runs(photos: list[bytes], folder: Path, count: int) -> list[Line]:
             f"{count} images, 2 workers against 1", f"{two:.1f} s", f"{one:.1f} s", one / two, 1.7
         ),
         Line("new captions against a fresh run", f"{again:.2f} s", f"{one:.1f} s", one / again, 20),
+        Line("a tenth appended, a fresh run", f"{tenth:.2f} s", f"{one:.1f} s", one / tenth, None),
         Line("unchanged run against a fresh run", f"{idle:.2f} s", f"{one:.1f} s", one / idle, 20),
     ]
 

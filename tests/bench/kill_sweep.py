@@ -18,10 +18,16 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.tiny import build_tiny_clip
+from furnclip.__main__ import main as furnclip
+
+_MODEL = """
+import sys; from pathlib import Path; from tests.tiny import build_tiny_clip
+build_tiny_clip(Path(sys.argv[1]), image_size=224, seed=int(sys.argv[2]))
+"""
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,13 @@ def main() -> None:
     catalogue = options.catalogue.resolve()
     home = Path(tempfile.mkdtemp(prefix="kill-sweep-"))
     for seed, label in enumerate(("base", "tuned")):
-        build_tiny_clip(home / "models" / label, image_size=224, seed=seed)
+        # In a process of its own: torch's threads, once started, do not survive a fork.
+        folder = str(home / "models" / label)
+        subprocess.run([sys.executable, "-c", _MODEL, folder, str(seed)], check=True)
+    os.environ |= {"FURNCLIP_PREP__SAMPLES_PER_SHARD": "48", "HF_HUB_OFFLINE": "1"}
+    import torch  # noqa: F401  imported, not used: its threads must start in the forks
+    from transformers import CLIPModel, CLIPProcessor  # noqa: F401
+
     shard = Command(
         "shard",
         ("shard", str(catalogue / "products.csv"), "--images", str(catalogue), "--out", "shards"),
@@ -69,7 +81,7 @@ def sweep(home: Path, command: Command, *, rounds: int, rng: random.Random) -> b
     """Kill ``rounds`` runs; says whether all ended as the undisturbed one did."""
     calm = home / f"{command.name}-calm"
     began = time.monotonic()
-    finish(start(calm, command))
+    finish(start(calm, command), calm)
     usual = time.monotonic() - began
     wanted = files(calm / command.out)
     if command.name == "shard":
@@ -77,15 +89,13 @@ def sweep(home: Path, command: Command, *, rounds: int, rng: random.Random) -> b
     killed, different, moments = 0, 0, []
     for number in range(rounds):
         folder = home / f"{command.name}-{number}"
-        running = start(folder, command)
+        process = start(folder, command)
         time.sleep(usual * rng.uniform(0.02, 0.98))
-        if running.poll() is None:
-            os.kill(running.pid, signal.SIGKILL)
-            killed += 1
-        running.wait()
+        os.kill(process, signal.SIGKILL)  # a zombie until it is waited for: never another process
+        killed += os.WIFSIGNALED(os.waitpid(process, 0)[1])
         found = files(folder / command.out)
         moments.append(sum(wanted.get(name) == value for name, value in found.items()))
-        finish(start(folder, command))
+        finish(start(folder, command), folder)
         if files(folder / command.out) != wanted:
             different += 1
             print(f"  round {number}: {compare(wanted, files(folder / command.out))}")
@@ -99,19 +109,32 @@ def sweep(home: Path, command: Command, *, rounds: int, rng: random.Random) -> b
     return different == 0 and killed > 0
 
 
-def start(folder: Path, command: Command) -> subprocess.Popen[bytes]:
+def start(folder: Path, command: Command) -> int:
+    """Run the command in ``folder`` in a fork, which has the slow imports behind it."""
     folder.mkdir(exist_ok=True)
-    environment = {**os.environ, "FURNCLIP_PREP__SAMPLES_PER_SHARD": "48", "HF_HUB_OFFLINE": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "furnclip", *command.arguments],
-        cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-    )  # fmt: skip
+    process = os.fork()
+    if process:
+        return process
+    try:
+        os.chdir(folder)
+        with Path("output").open("wb") as output:
+            os.dup2(output.fileno(), 1)
+            os.dup2(output.fileno(), 2)
+        sys.argv = ["furnclip", *command.arguments]
+        furnclip()
+    except SystemExit as end:
+        os._exit(int(end.code or 0))
+    except BaseException:
+        traceback.print_exc()
+        raise
+    finally:
+        os._exit(70)
 
 
-def finish(running: subprocess.Popen[bytes]) -> None:
-    _, message = running.communicate()
-    if running.returncode:
-        raise RuntimeError(message.decode())
+def finish(process: int, folder: Path) -> None:
+    _, status = os.waitpid(process, 0)
+    if status:
+        raise RuntimeError((folder / "output").read_text())
 
 
 def files(folder: Path) -> dict[str, str]:
