@@ -32,13 +32,13 @@ def main() -> None:
     options = parser.parse_args()
     scale = 10 if options.quick else 1
     print(_machine())
-    found = bench_shard.lines(2_000 // scale, 2 if options.quick else 4)
-    found += bench_embed.lines(16 if options.quick else 32)
+    show([], head=True)
+    show(bench_shard.lines(2_000 // scale, 2 if options.quick else 4), head=False)
+    show(bench_embed.lines(16 if options.quick else 32), head=False)
     if options.peers:
-        found += _elsewhere(options.peers)
-    found += bench_search.warm(1_000_000 // scale)
-    found += bench_search.cold(200_000 // scale)
-    show(found)
+        show(_elsewhere(options.peers), head=False)
+    show(bench_search.warm(1_000_000 // scale), head=False)
+    show(bench_search.cold(200_000 // scale), head=False)
 
 
 def _elsewhere(python: str) -> list[Line]:

@@ -23,14 +23,16 @@ class Line:
         return "" if self.goal is None else "yes" if self.ratio >= self.goal else "NO"
 
 
-def show(lines: Sequence[Line]) -> None:
+def show(lines: Sequence[Line], *, head: bool = True) -> None:
     """Print a table; nothing fails, since timings depend on the machine and its other work."""
-    print(f"{'':56}{'furnclip':>12}{'peer':>12}{'ratio':>8}{'goal':>7}")
+    if head:
+        print(f"{'':56}{'furnclip':>12}{'peer':>12}{'ratio':>8}{'goal':>7}", flush=True)
     for line in lines:
         goal = "" if line.goal is None else f"{line.goal:g}"
         print(
             f"{line.what:56}{line.ours:>12}{line.peer:>12}{line.ratio:>8.2f}{goal:>7} "
-            f"{line.verdict}"
+            f"{line.verdict}",
+            flush=True,
         )
 
 
