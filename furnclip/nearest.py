@@ -1,20 +1,21 @@
-"""Exact nearest neighbours by inner product, on float16 vectors, with numpy and sometimes torch."""
+"""Exact nearest neighbours by inner product, on float16 vectors, helped by codes of one byte."""
 
 from __future__ import annotations
 
-import sys
-import warnings
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from furnclip.codes import Codes
 
 Float16 = npt.NDArray[np.float16]
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
 
 _SIGN_EXPONENT_MANTISSA = np.int32(-0x70000001)  # 0x8FFFFFFF
-_HALF_ERROR = 2e-3  # of a unit inner product in half precision; 5e-4 measured at most
+_WORTH_CODES = 4096  # rows; below, the vectors themselves are read as fast
+_FEW = 8  # queries; above, one product of matrices is faster than a look at the codes for each
 
 
 def top_k(
@@ -23,22 +24,25 @@ def top_k(
     k: int,
     *,
     allowed: npt.NDArray[np.bool_] | None = None,
+    codes: Codes | None = None,
 ) -> tuple[Int64, Float32]:
     """Return the k nearest gallery rows of each query by inner product, best first.
 
-    ``queries`` (q, d), ``gallery`` (n, d), ``allowed`` (n,) keeps some rows only. Gives indices
-    (q, k) int64 and scores (q, k) float32; k shrinks to the rows allowed. Exact in float32; equal
-    scores are ordered by row. One core, one query, 200k rows of 512: 34 ms with numpy, 13 ms when
-    torch is loaded already and picks the candidates.
+    ``queries`` (q, d), ``gallery`` (n, d), ``allowed`` (n,) keeps some rows only; ``codes`` of the
+    gallery save time. Gives indices (q, k) int64 and scores (q, k) float32; k shrinks to the rows
+    allowed. Exact in float32, with codes or without; equal scores are ordered by row.
     """
     rows = np.arange(len(gallery)) if allowed is None else np.flatnonzero(allowed)
     k = max(0, min(k, len(rows)))
     if not len(queries):
         return np.empty((0, k), dtype=np.int64), np.empty((0, k), dtype=np.float32)
     queries = np.ascontiguousarray(queries, dtype=np.float32)
-    torch_pays = gallery.dtype == np.float16 and len(rows) >= 4096 and len(queries) <= 8
-    if "torch" in sys.modules and torch_pays:
-        found = [_nearest_candidates(query[None], gallery, k, rows, allowed) for query in queries]
+    if codes is not None and len(rows) >= _WORTH_CODES and len(queries) <= _FEW and k:
+        found = []
+        for query in queries:
+            few = codes.may_be_nearest(query, k, allowed=allowed)
+            pays = len(few) <= max(4 * k, len(rows) // 8)
+            found.append(_exact(query[None], gallery, k, few if pays else rows))
         return np.concatenate([f[0] for f in found]), np.concatenate([f[1] for f in found])
     return _exact(queries, gallery, k, rows)
 
@@ -81,37 +85,6 @@ def _inner(queries: Float32, block: npt.NDArray[Any]) -> Float32:
         wide &= _SIGN_EXPONENT_MANTISSA  # and the copies of the sign go
         scores[:, start : start + 1024] = (wide.view(np.float32) @ scaled).T
     return scores
-
-
-def _nearest_candidates(
-    query: Float32,
-    gallery: Float16,
-    k: int,
-    rows: Int64,
-    allowed: npt.NDArray[np.bool_] | None,
-) -> tuple[Int64, Float32]:
-    """Find every row that may be among the k by a half precision product, then rank those exactly.
-
-    The rounding of the query, of the product and of its sum is measured on the candidates
-    themselves; where it exceeds the margin, or saves nothing, all rows are ranked exactly.
-    """
-    import torch
-
-    norm = float(np.linalg.norm(query)) or 1.0
-    with warnings.catch_warnings():  # a view of a memory-mapped file; nothing writes to it
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        stored = torch.from_numpy(gallery)
-    rough = (stored @ torch.from_numpy((query[0] / norm).astype(np.float16))).float().numpy()
-    if allowed is not None:
-        rough = np.where(allowed, rough, -np.inf)
-    kth = -np.partition(-rough, k - 1)[k - 1] if k else np.inf
-    candidates = np.flatnonzero(rough >= kth - 2 * _HALF_ERROR)
-    if len(candidates) > max(4 * k, len(rows) // 4):
-        return _exact(query, gallery, k, rows)
-    exact = _inner(query, gallery[candidates])
-    if np.abs(exact[0] / norm - rough[candidates]).max(initial=0.0) > _HALF_ERROR:
-        return _exact(query, gallery, k, rows)
-    return _keep(candidates[None].astype(np.int64), exact, k)
 
 
 def _keep(best: Int64, scores: Float32, k: int) -> tuple[Int64, Float32]:

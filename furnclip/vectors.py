@@ -3,8 +3,8 @@
 ``<embeddings_dir>/<model sha>/<split>-<number>.parquet`` holds the vectors of one shard by one
 model; ``<embeddings_dir>/master.parquet`` holds every product once with the vectors of each model
 side by side. Beside it ``<label>-image-<digest>.f16`` repeats the image vectors as bare float16,
-mapped into memory by a search: parquet takes a second to decode 200,000 x 512 numbers. The master
-table is complete without them.
+and ``….i8`` as codes of one byte; a search maps both into memory, since parquet takes a second to
+decode 200,000 x 512 numbers. The master table is complete without them.
 
 Vectors are L2-normalised and stored as ``FixedSizeList<float16>``: a third of the
 size of lists of doubles, recall@10 unchanged, readable by DuckDB, pandas, polars and pyarrow.
@@ -26,6 +26,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from furnclip.codes import Codes
 from furnclip.errors import DataError
 from furnclip.files import atomic_path
 from furnclip.halves import IMAGE_FILES, ImageFiles, fixed_size_array, fixed_size_list
@@ -81,6 +82,7 @@ class MasterVectors:
     table: pa.Table
     models: dict[str, ModelInfo]
     mapped: dict[str, Float16] = field(default_factory=dict, repr=False)
+    codes: dict[str, Codes] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         """Return the number of products."""
@@ -100,6 +102,18 @@ class MasterVectors:
         if name in self.mapped:
             return self.mapped[name]
         return fixed_size_array(self.table.column(name))
+
+    def nearest(
+        self,
+        queries: npt.NDArray[Any],
+        k: int,
+        *,
+        label: str,
+        allowed: npt.NDArray[np.bool_] | None = None,
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        """``top_k`` among the image vectors of one model."""
+        gallery = self.vectors(label, "image")
+        return top_k(queries, gallery, k, allowed=allowed, codes=self.codes.get(label))
 
     def column(self, name: str) -> list[str]:
         """Return one text column as a list of strings."""
@@ -160,25 +174,30 @@ def read_master(
     all_vectors = {f"{label}_{kind}" for label in models for kind in ("image", "text")}
     drop = all_vectors - {f"{label}_{kind}" for label in wanted for kind in kinds}
     with file, _explained(path):
-        mapped = _mapped(file, path, models)
+        mapped, codes = _mapped(file, path, models)
         mapped = {name: vectors for name, vectors in mapped.items() if name not in drop}
         columns = [n for n in file.schema_arrow.names if n not in drop and n not in mapped]
         table = file.read(columns=columns).combine_chunks()
-    return MasterVectors(path, table, {label: models[label] for label in wanted}, mapped)
+    return MasterVectors(path, table, {label: models[label] for label in wanted}, mapped, codes)
 
 
 def _mapped(
     file: pq.ParquetFile, path: Path, models: Mapping[str, ModelInfo]
-) -> dict[str, Float16]:
+) -> tuple[dict[str, Float16], dict[str, Codes]]:
     """Map the image vectors kept beside the master table, where their files are still there."""
     names: dict[str, str] = json.loads((file.metadata.metadata or {}).get(IMAGE_FILES, b"{}"))
     found: dict[str, Float16] = {}
+    codes: dict[str, Codes] = {}
     for label, name in names.items():
+        if label not in models:
+            continue
         shape = (file.metadata.num_rows, models[label].dim)
         beside = path.parent / name
         if beside.is_file() and beside.stat().st_size == 2 * shape[0] * shape[1] > 0:
             found[f"{label}_image"] = np.asarray(np.memmap(beside, np.float16, "r", shape=shape))
-    return found
+            coded = Codes.open(beside.with_suffix(".i8"), shape)
+            codes |= {label: coded} if coded is not None else {}
+    return found, codes
 
 
 def read_models(path: Path) -> dict[str, ModelInfo]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from furnclip import shards
 from furnclip.errors import DataError
 from furnclip.shards import ShardReader, index_shard, list_shards, read_manifest
 
@@ -149,3 +150,25 @@ def test_manifest_that_cannot_be_read_is_an_error(tmp_path: Path, content: bytes
         (tmp_path / "manifest.json").write_bytes(content)
     with pytest.raises(DataError, match=r"manifest\.json"):
         read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("kind", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_quick_walk_of_a_tar_finds_what_the_standard_library_finds(
+    tmp_path: Path, kind: int
+) -> None:
+    names = ["a.jpg", "a.json", "é.txt", "folder/b.jpg", "x" * 95 + ".jpg", "long/" * 30 + "c.jpg"]
+    for count in (1, 5, 6):
+        path = tmp_path / f"{kind}-{count}.tar"
+        with tarfile.open(path, "w", format=kind) as archive:
+            for number, name in enumerate(names[:count]):
+                info = tarfile.TarInfo(name)
+                info.size = 511 + number
+                archive.addfile(info, io.BytesIO(bytes(info.size)))
+        quick = shards._plain_members(path)
+        assert quick in (None, shards._members(path))
+        assert quick is not None or kind == tarfile.PAX_FORMAT or count == 6
+        assert len(index_shard(path)) == len({n for n in names[:count] if n.endswith("jpg")})
+    damaged = bytearray((tmp_path / f"{kind}-1.tar").read_bytes())
+    damaged[3] ^= 1  # a name that is not what the checksum was made of
+    path.write_bytes(damaged)
+    assert shards._plain_members(path) is None

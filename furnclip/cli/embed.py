@@ -29,7 +29,9 @@ def embed(
     ] = None,
     shards: Annotated[Path | None, typer.Option(help="Folder of the shards.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the vector files.")] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16 or fp16.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="auto, fp32, bf16, fp16 or int8 (CPU; extra `fast`).")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images at once.")] = None,
     workers: Annotated[int | None, typer.Option(help="Threads that decode images.")] = None,
@@ -45,6 +47,8 @@ def embed(
     """Compute base and tuned vectors of every product; resumes where it was stopped."""
     from furnclip import console
     from furnclip.embeddings.catalogue import embed_catalogue
+    from furnclip.remote import bring, written_back
+    from furnclip.vectors import MASTER
 
     loaded = settings(
         ctx,
@@ -53,18 +57,20 @@ def embed(
         model={"device": device},
     )
     share, local_device = _share(worker, loaded.model.device)
-    result = embed_catalogue(
-        _models(loaded, model or [], base, is_worker=share[1] > 1),
-        shards_dir=loaded.paths.shards_dir,
-        out=loaded.paths.embeddings_dir,
-        batch_size=loaded.embedding.batch_size,
-        precision=loaded.embedding.precision,
-        device=local_device,
-        workers=loaded.embedding.workers,
-        worker=share,
-        only_collect=collect,
-        progress=console.progress(),
-    )
+    home = loaded.paths.state_file.parent
+    with written_back(loaded.paths.embeddings_dir, home, last=MASTER, partly=True) as folder:
+        result = embed_catalogue(
+            _models(loaded, model or [], base, is_worker=share[1] > 1),
+            shards_dir=bring(loaded.paths.shards_dir, home),
+            out=folder,
+            batch_size=loaded.embedding.batch_size,
+            precision=loaded.embedding.precision,
+            device=local_device,
+            workers=loaded.embedding.workers,
+            worker=share,
+            only_collect=collect,
+            progress=console.progress(),
+        )
     if as_json:
         console.print_json(result)
         return

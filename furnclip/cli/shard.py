@@ -99,6 +99,8 @@ def shard(
         return
     from furnclip.console import progress
     from furnclip.preparing.sharding import shard_catalogue
+    from furnclip.remote import bring, written_back
+    from furnclip.shards import MANIFEST
 
     typed = {
         "workers": workers,
@@ -111,7 +113,8 @@ def shard(
     }
     loaded = settings(ctx, prep=typed, paths={"shards_dir": out})
     state = store(loaded)
-    path = Path(csv) if csv else loaded.paths.cleaned_csv
+    home = loaded.paths.state_file.parent
+    path = bring(Path(csv) if csv else loaded.paths.cleaned_csv, home)
     if not csv and not path.is_file():
         raise DataError(
             f"no cleaned CSV at {path}",
@@ -120,18 +123,20 @@ def shard(
         )
     cleaned = _as_cleaned(state, path)
     columns = cleaned or loaded.cleaning
-    result = shard_catalogue(
-        path,
-        image_root=images or (cleaned.image_root if cleaned else _image_root(path, loaded)),
-        out=loaded.paths.shards_dir,
-        settings=loaded.prep,
-        state=state,
-        title_column=title_column or columns.title_column,
-        image_column=image_column or columns.image_column,
-        id_column=id_column or columns.id_column,
-        retry_rejects=retry_rejects,
-        progress=progress(),
-    )
+    root = images or (cleaned.image_root if cleaned else _image_root(path, loaded))
+    with written_back(loaded.paths.shards_dir, home, last=MANIFEST) as folder:
+        result = shard_catalogue(
+            path,
+            image_root=bring(root, home),
+            out=folder,
+            settings=loaded.prep,
+            state=state,
+            title_column=title_column or columns.title_column,
+            image_column=image_column or columns.image_column,
+            id_column=id_column or columns.id_column,
+            retry_rejects=retry_rejects,
+            progress=progress(),
+        )
     _show(result, as_json=as_json)
 
 
@@ -148,9 +153,10 @@ def verify(
     """Prove that the shards are whole and that every row of the CSV is accounted for."""
     from furnclip.console import print_json, progress, result, say
     from furnclip.preparing.verify import verify_shards
+    from furnclip.remote import bring
 
     loaded = settings(ctx, paths={"shards_dir": out})
-    folder = loaded.paths.shards_dir
+    folder = bring(loaded.paths.shards_dir, loaded.paths.state_file.parent)
     report = verify_shards(folder, csv_path=csv, progress=progress())
     if as_json:
         print_json(report)

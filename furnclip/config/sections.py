@@ -183,7 +183,9 @@ class EmbeddingSettings(Section):
     """Vectors for the catalogue."""
 
     batch_size: int = Field(32, gt=0)
-    precision: Precision = Field("auto")
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = Field(
+        "auto", description="int8: CPU only, extra `fast`, refused where it finds other products"
+    )
     workers: int = Field(0, ge=0, description="threads that decode images; 0: one per core")
 
 

@@ -9,18 +9,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
+from furnclip.embeddings.batches import CatalogueEncoder, image_vectors, text_vectors
 from furnclip.embeddings.files import (
-    Samples,
     Shard,
     collect,
     find_shards,
@@ -31,20 +25,13 @@ from furnclip.embeddings.files import (
     vector_file,
     write_vectors,
 )
-from furnclip.errors import DataError, ImageError, Interrupted, UsageError
+from furnclip.errors import Interrupted, UsageError
 from furnclip.files import sole_writer, writing_in
-from furnclip.images import load_letterboxed
 from furnclip.machine import cores
 from furnclip.model_files import model_sha, model_shape
 from furnclip.progress import SILENT, Progress, Task
 from furnclip.shards import ShardReader, index_shard
 from furnclip.vectors import MASTER, ModelInfo
-
-if TYPE_CHECKING:
-    from furnclip.encoder import Encoder
-
-UInt8 = npt.NDArray[np.uint8]
-_AHEAD = 3  # batches decoded while one is embedded
 
 
 @dataclass(frozen=True)
@@ -86,10 +73,12 @@ def embed_catalogue(
 
     With ``worker`` (i, n), n > 1, only this worker's shards are embedded and nothing is collected;
     ``only_collect`` merges the files all workers made. ``workers`` threads decode (0: one a core).
-    On a GPU eight times ``batch_size`` images go at once.
+    On a GPU eight times ``batch_size`` images go at once. ``precision`` int8 (CPU only) is let
+    in when it finds the same products as float32 on a sample of these shards.
 
     Raises ``DataError`` for missing shards or models, vectors of another precision and while
-    another process writes ``out`` (workers excepted), ``Interrupted`` on Ctrl-C.
+    another process writes ``out`` (workers excepted), or int8 that finds others; ``Interrupted``
+    on Ctrl-C.
     """
     index, count = worker
     if not 0 <= index < count:
@@ -97,7 +86,7 @@ def embed_catalogue(
     started = time.monotonic()
     shards = find_shards(shards_dir)
     mine = [shard for shard in shards if shard.number % count == index]
-    run = _Run(out, batch_size, workers or cores(), device, progress)
+    run = _Run(shards, out, batch_size, workers or cores(), device, progress)
     rows = 0
     is_whole = count == 1 or only_collect
     try:
@@ -128,13 +117,14 @@ def embed_catalogue(
 class _Run:
     """One run: what it was asked, the models it has loaded, and how far it is."""
 
+    shards: Sequence[Shard]
     out: Path
     batch_size: int
     threads: int
     device: str
     progress: Progress
     infos: dict[str, ModelInfo] = field(default_factory=dict)
-    encoders: dict[str, Encoder] = field(default_factory=dict)
+    encoders: dict[str, CatalogueEncoder] = field(default_factory=dict)
     jobs: list[_Job] = field(default_factory=list)
     done: int = 0
 
@@ -150,7 +140,9 @@ class _Run:
             dim, image_size = model_shape(spec)
             dtype = precision if precision != "auto" else precision_of(self.out, sha)
             if dtype is None:
-                dtype = self._encoder(label, str(spec), "auto").precision
+                dtype = self._encoder(label, str(spec), sha, "auto").precision
+            if dtype == "int8":
+                self._require_runtime()
             infos[label] = ModelInfo(str(spec), sha, dim, dtype, image_size)
         self.infos = infos
         self.jobs = list(self._missing(shards))
@@ -166,12 +158,34 @@ class _Run:
             if labels:
                 yield _Job(shard, sha256, labels)
 
-    def _encoder(self, label: str, spec: str, precision: str) -> Encoder:
+    def _require_runtime(self) -> None:
+        from furnclip.quantized import require_runtime
+
+        require_runtime(self.device)
+
+    def _encoder(self, label: str, spec: str, sha: str, precision: str) -> CatalogueEncoder:
         from furnclip.encoder import Encoder
 
-        if label not in self.encoders:
-            self.encoders[label] = Encoder.load(spec, device=self.device, precision=precision)
-        return self.encoders[label]
+        if label in self.encoders:
+            return self.encoders[label]
+        found: CatalogueEncoder
+        if precision == "int8":
+            from furnclip.embeddings.gate import proven_int8
+
+            full = Encoder.load(spec, device="cpu", precision="fp32")
+            found = proven_int8(
+                full,
+                self.out / sha,
+                self.shards,
+                label=label,
+                batch_size=self.batch_size,
+                threads=self.threads,
+                progress=self.progress,
+            )
+        else:
+            found = Encoder.load(spec, device=self.device, precision=precision)
+        self.encoders[label] = found
+        return found
 
     def embed(self) -> None:
         """Embed what is missing, shard by shard."""
@@ -185,10 +199,10 @@ class _Run:
 
     def _embed_shard(self, job: _Job, task: Task) -> None:
         infos = {label: self.infos[label] for label in job.labels}
-        wanted = {label: self._encoder(label, i.spec, i.dtype) for label, i in infos.items()}
+        wanted = {label: self._encoder(label, i.spec, i.sha, i.dtype) for label, i in infos.items()}
         with closing(ShardReader([job.shard.path])) as reader:
             samples = read_samples(reader)
-            images = _image_vectors(
+            images = image_vectors(
                 reader, wanted, batch_size=self.batch_size, threads=self.threads, task=task
             )
         for label, encoder in wanted.items():
@@ -197,77 +211,7 @@ class _Run:
                 job.shard,
                 samples,
                 image=images[label],
-                text=_text_vectors(encoder, samples),
+                text=text_vectors(encoder, samples),
                 info=infos[label],
                 sha256=job.sha256,
             )
-
-
-def _image_vectors(
-    reader: ShardReader,
-    encoders: Mapping[str, Encoder],
-    *,
-    batch_size: int,
-    threads: int,
-    task: Task,
-) -> dict[str, npt.NDArray[np.float32]]:
-    vectors = {
-        label: np.empty((len(reader), encoder.dim), dtype=np.float32)
-        for label, encoder in encoders.items()
-    }
-    on_gpu = any(encoder.device != "cpu" for encoder in encoders.values())
-    step = batch_size * 8 if on_gpu else batch_size
-    sizes = sorted({encoder.image_size for encoder in encoders.values()})
-    starts = range(0, len(reader), step)
-    with ThreadPoolExecutor(threads) as pool:
-        batches = _decoded_batches(reader, pool, starts, step=step, sizes=sizes)
-        for start, batch in zip(starts, batches, strict=True):
-            rows = slice(start, start + len(batch[sizes[0]]))
-            for label, encoder in encoders.items():
-                vectors[label][rows] = encoder.pixels(batch[encoder.image_size])
-            task.advance(rows.stop - rows.start)
-    return vectors
-
-
-def _decoded_batches(
-    reader: ShardReader,
-    pool: ThreadPoolExecutor,
-    starts: Sequence[int],
-    *,
-    step: int,
-    sizes: Sequence[int],
-) -> Iterator[dict[int, UInt8]]:
-    """Yield batches of squares by size in order, with the next few already being decoded."""
-
-    def submit(start: int) -> list[Future[list[UInt8]]]:
-        rows = range(start, min(start + step, len(reader)))
-        return [pool.submit(_decode, reader, row, sizes) for row in rows]
-
-    waiting = iter(starts)
-    queue = [submit(start) for start in islice(waiting, _AHEAD)]
-    while queue:
-        decoded = [future.result() for future in queue.pop(0)]
-        queue += [submit(start) for start in islice(waiting, 1)]
-        yield {
-            size: np.stack([squares[place] for squares in decoded])
-            for place, size in enumerate(sizes)
-        }
-
-
-def _decode(reader: ShardReader, row: int, sizes: Sequence[int]) -> list[UInt8]:
-    try:
-        content = reader.jpg(row)
-        return [np.asarray(load_letterboxed(content, size).image) for size in sizes]
-    except ImageError as error:
-        ref = reader.ref(row)
-        raise DataError(
-            f"{ref.shard}: cannot decode the image of {ref.key}: {error.reason}",
-            hint="check the shards with `furnclip shard verify`",
-        ) from error
-
-
-def _text_vectors(encoder: Encoder, samples: Samples) -> npt.NDArray[np.float32]:
-    """Embed each distinct caption once."""
-    place: dict[str, int] = {}
-    rows = [place.setdefault(caption, len(place)) for caption in samples.captions]
-    return encoder.texts(list(place))[rows]

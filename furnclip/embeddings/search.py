@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from furnclip.errors import DataError, UsageError
-from furnclip.vectors import TEXT_COLUMNS, MasterVectors, ModelInfo, top_k
+from furnclip.vectors import TEXT_COLUMNS, MasterVectors, ModelInfo
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -116,13 +116,12 @@ def search(
     allowed: npt.NDArray[np.bool_] | None = None,
 ) -> list[Hit]:
     """Return the k products whose images are nearest to ``query`` (dim,) by one model."""
-    gallery = master.vectors(label, "image")
     products = master.table.column("product_id")
-    reachable = len(gallery) if allowed is None else int(np.count_nonzero(allowed))
+    reachable = len(master) if allowed is None else int(np.count_nonzero(allowed))
     width = k
     while True:
         width = min(2 * width, reachable)
-        indices, scores = top_k(query[None], gallery, width, allowed=allowed)
+        indices, scores = master.nearest(query[None], width, label=label, allowed=allowed)
         best: dict[str, tuple[int, float]] = {}
         for row, score in zip(indices[0].tolist(), scores[0].tolist(), strict=True):
             best.setdefault(products[row].as_py(), (row, score))

@@ -7,10 +7,8 @@ Without ``--model`` a ViT-B/32 with random weights is made, which costs the same
 
 import argparse
 import io
-import statistics
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image, ImageFilter
 
-from furnclip.encoder import Encoder, image_tensor
+from furnclip.encoder import Encoder, image_tensor, pixel_array
 from furnclip.vectors import fixed_size_list, write_table
+from tests.bench.report import Line, interleaved, show
 
 
 def main() -> None:
@@ -28,18 +27,21 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--model", type=Path)
-    parser.add_argument("--vector-rows", type=int, default=20_000)
     options = parser.parse_args()
 
+    show(lines(options.images, threads=options.threads, model=options.model))
+
+
+def lines(images: int, *, threads: int = 1, model: Path | None = None) -> list[Line]:
+    """Measure preprocessing, the models and the files."""
     import torch
 
-    torch.set_num_threads(options.threads)
-    with tempfile.TemporaryDirectory() as folder:
-        model = options.model or random_model(Path(folder) / "vit-b-32")
-        photos = _photos(options.images)
-        _preprocessing(model, photos)
-        _model(model, photos)
-        _files(Path(folder), options.vector_rows)
+    torch.set_num_threads(threads)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        model = model or random_model(folder / "vit-b-32")
+        photos = photos_of(images)
+        return [_preprocessing(model, photos), *_model(model, photos, folder), *_files(folder)]
 
 
 def random_model(folder: Path) -> Path:
@@ -55,7 +57,7 @@ def random_model(folder: Path) -> Path:
     return folder
 
 
-def _photos(count: int) -> list[bytes]:
+def photos_of(count: int) -> list[bytes]:
     """Encode smooth noise at the size of a shard's images."""
     generator = np.random.default_rng(0)
     photos = []
@@ -72,31 +74,29 @@ def _decoded(photos: list[bytes]) -> list[Image.Image]:
     return [Image.open(io.BytesIO(photo)).convert("RGB") for photo in photos]
 
 
-def _preprocessing(model: Path, photos: list[bytes]) -> None:
+def _preprocessing(model: Path, photos: list[bytes]) -> Line:
     from transformers import CLIPProcessor
 
     processor: Any = CLIPProcessor.from_pretrained(model).image_processor
     images = _decoded(photos)
     mean, std = processor.image_mean, processor.image_std
-    theirs = _seconds(lambda: processor(images=images, return_tensors="pt")["pixel_values"])
-    ours = _seconds(lambda: image_tensor(images, size=224, mean=mean, std=std))
-    difference = float(
-        (
-            image_tensor(images, size=224, mean=mean, std=std)
-            - processor(images=images, return_tensors="pt")["pixel_values"]
-        )
-        .abs()
-        .max()
+    ours, theirs = interleaved(
+        5,
+        lambda: image_tensor(images, size=224, mean=mean, std=std),
+        lambda: processor(images=images, return_tensors="pt")["pixel_values"],
     )
-    count = len(images)
-    print(f"preprocessing, ms an image (largest difference {difference:.1e})")
-    print(f"  CLIPImageProcessor      {theirs / count * 1e3:8.2f}")
-    print(f"  furnclip                {ours / count * 1e3:8.2f}   {ours / theirs:.2f} of it")
+    mine = image_tensor(images, size=224, mean=mean, std=std)
+    peer = processor(images=images, return_tensors="pt")["pixel_values"]
+    difference = float((mine - peer).abs().max())
+    what = f"preprocessing, {type(processor).__name__} (differ {difference:.0e})"
+    return Line(what, _each(ours, images), _each(theirs, images), theirs / ours, 2.5)
 
 
-def _model(model: Path, photos: list[bytes]) -> None:
+def _model(model: Path, photos: list[bytes], folder: Path) -> list[Line]:
     import torch
     from transformers import CLIPModel, CLIPProcessor
+
+    from furnclip.quantized import Int8Encoder
 
     peer: Any = CLIPModel.from_pretrained(model)
     peer.eval()
@@ -113,20 +113,31 @@ def _model(model: Path, photos: list[bytes]) -> None:
 
     full = Encoder.load(model, device="cpu", precision="fp32")
     auto = Encoder.load(model, device="cpu", precision="auto")
+    low = Int8Encoder(full, folder / "int8")
+
+    def eight_bits() -> np.ndarray[Any, Any]:
+        parts = [photos[start : start + 32] for start in range(0, len(photos), 32)]
+        return np.concatenate([low.pixels(pixel_array(_decoded(part), 224)) for part in parts])
+
     theirs = transformers_fp32()
-    rates = {
-        "transformers fp32": _seconds(transformers_fp32, repeats=3),
-        "furnclip fp32": _seconds(lambda: full.images(photos), repeats=3),
-        f"furnclip auto ({auto.precision})": _seconds(lambda: auto.images(photos), repeats=3),
+    found: dict[str, tuple[Callable[[], Any], float | None]] = {
+        f"auto ({auto.precision})": (lambda: auto.images(photos), None),
+        "int8": (eight_bits, 3.0),
     }
-    cosine = float((theirs * auto.images(photos)).sum(axis=1).min())
-    base = rates["transformers fp32"]
-    print(f"image bytes to vector, ms an image (smallest cosine {cosine:.6f})")
-    for name, seconds in rates.items():
-        print(f"  {name:<24}{seconds / len(photos) * 1e3:8.2f}   {base / seconds:.2f}x")
+    if auto.precision == "bf16":  # emulated, it takes seconds an image
+        found["bf16"] = (lambda: auto.images(photos), 1.8)
+    peer_time, *times = interleaved(3, transformers_fp32, *(work for work, _ in found.values()))
+    lines = []
+    for (name, (work, goal)), taken in zip(found.items(), times, strict=True):
+        cosine = float((theirs * work()).sum(axis=1).min())
+        what = f"embed {name}, transformers fp32 (cosine {cosine:.5f})"
+        lines.append(
+            Line(what, _each(taken, photos), _each(peer_time, photos), peer_time / taken, goal)
+        )
+    return lines
 
 
-def _files(folder: Path, rows: int) -> None:
+def _files(folder: Path, rows: int = 20_000) -> list[Line]:
     vectors = np.random.default_rng(0).normal(size=(rows, 512)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     list_file, ours_file = folder / "list.parquet", folder / "ours.parquet"
@@ -137,23 +148,17 @@ def _files(folder: Path, rows: int) -> None:
     def as_halves() -> None:
         write_table(ours_file, [pa.table({"embedding": fixed_size_list(vectors)})], {})
 
-    theirs, ours = _seconds(as_lists, repeats=2), _seconds(as_halves, repeats=2)
-    size = ours_file.stat().st_size / list_file.stat().st_size
-    print(f"parquet of {rows} vectors")
-    print(f"  .tolist()               {theirs:8.2f} s  {list_file.stat().st_size / 2**20:7.1f} MiB")
-    print(f"  furnclip                {ours:8.2f} s  {ours_file.stat().st_size / 2**20:7.1f} MiB")
-    print(f"  {theirs / ours:.1f}x as fast to write, {size:.2f} of the size")
+    ours, theirs = interleaved(3, as_halves, as_lists)
+    a, b = (path.stat().st_size / 2**20 for path in (ours_file, list_file))
+    name = f"parquet of {rows:,} vectors against .tolist()"
+    return [
+        Line(f"{name}, time", f"{ours:.2f} s", f"{theirs:.2f} s", theirs / ours, 5),
+        Line(f"{name}, size", f"{a:.1f} MiB", f"{b:.1f} MiB", b / a, round(1 / 0.35, 2)),
+    ]
 
 
-def _seconds(function: Callable[[], object], *, repeats: int = 5) -> float:
-    """Return the median time of ``repeats`` calls after one that warms up."""
-    function()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
+def _each(seconds: float, items: Sequence[object]) -> str:
+    return f"{seconds / len(items) * 1e3:.2f} ms"
 
 
 if __name__ == "__main__":

@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import argparse
 import io
-import shutil
 import tempfile
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,20 +21,10 @@ from furnclip.images import encode_jpeg, load_letterboxed
 from furnclip.preparing.sharding import ShardResult, shard_catalogue
 from furnclip.preparing.tar import sample_members, write_tar
 from furnclip.state import StateStore
+from tests.bench.report import Line, interleaved, seconds, show
 from tests.preparing.catalogues import row, write_csv
 
 _SIDE, _QUALITY = 224, 95
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line of the report: ours, the peer's, the ratio, and the goal for it."""
-
-    what: str
-    ours: str
-    peer: str
-    ratio: float
-    goal: float
 
 
 def photo(seed: int) -> bytes:
@@ -74,6 +61,8 @@ def cv2_area(data: bytes) -> bytes:
 
     cv2.setNumThreads(1)
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ValueError("no image")
     height, width = image.shape[:2]
     scale = _SIDE / max(height, width)
     fitted = (round(width * scale), round(height * scale))
@@ -84,18 +73,6 @@ def cv2_area(data: bytes) -> bytes:
         cv2.BORDER_CONSTANT, value=[255, 255, 255],
     )  # fmt: skip
     return bytes(cv2.imencode(".jpg", square, [int(cv2.IMWRITE_JPEG_QUALITY), _QUALITY])[1])
-
-
-def seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
-def interleaved(rounds: int, *works: Callable[[], object]) -> list[float]:
-    """Best time of each of ``works``, taken in turn."""
-    times = [[seconds(work) for work in works] for _ in range(rounds)]
-    return [min(column) for column in zip(*times, strict=True)]
 
 
 def bench_resize(photos: list[bytes], rounds: int) -> list[Line]:
@@ -143,8 +120,10 @@ class Catalogue:
             content = photos[number % len(photos)] + str(number).encode()
             (folder / "images" / f"{number}.jpg").write_bytes(content)
 
-    def shard(self, out: str, *, workers: int, caption: str = "Chair") -> ShardResult:
-        rows = [row(n, name=f"{caption} {n}") for n in range(self.count)]
+    def shard(
+        self, out: str, *, workers: int, caption: str = "Chair", count: int | None = None
+    ) -> ShardResult:
+        rows = [row(n, name=f"{caption} {n}") for n in range(count or self.count)]
         csv = write_csv(self.folder / "products.csv", rows)
         return shard_catalogue(
             csv,
@@ -159,6 +138,8 @@ def bench_runs(photos: list[bytes], folder: Path, count: int) -> list[Line]:
     catalogue = Catalogue(folder / "catalogue", photos, count)
     one = seconds(lambda: catalogue.shard("one", workers=1))
     two = seconds(lambda: catalogue.shard("two", workers=2))
+    catalogue.shard("most", workers=1, count=count - count // 11)
+    tenth = seconds(lambda: catalogue.shard("most", workers=1))
     again = seconds(lambda: catalogue.shard("one", workers=1, caption="Sofa"))
     idle = seconds(lambda: catalogue.shard("one", workers=1, caption="Sofa"))
     return [
@@ -166,31 +147,31 @@ def bench_runs(photos: list[bytes], folder: Path, count: int) -> list[Line]:
             f"{count} images, 2 workers against 1", f"{two:.1f} s", f"{one:.1f} s", one / two, 1.7
         ),
         Line("new captions against a fresh run", f"{again:.2f} s", f"{one:.1f} s", one / again, 20),
+        Line("a tenth appended, a fresh run", f"{tenth:.2f} s", f"{one:.1f} s", one / tenth, None),
         Line("unchanged run against a fresh run", f"{idle:.2f} s", f"{one:.1f} s", one / idle, 20),
     ]
 
 
+def lines(images: int, rounds: int) -> list[Line]:
+    """Measure all of it, with whole runs over ``images`` files."""
+    photos = [photo(seed) for seed in range(48)]
+    with tempfile.TemporaryDirectory(prefix="bench-shard-") as folder:
+        return [
+            *bench_resize(photos, rounds),
+            bench_tar(photos, Path(folder), rounds),
+            *bench_runs(photos, Path(folder), images),
+        ]
+
+
 def main() -> None:
-    """Print one line a goal; nothing fails, since timings depend on the machine's other work."""
+    """Print one line a goal."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--images", type=int, default=3_000, help="of the whole runs")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    photos = [photo(seed) for seed in range(48)]
-    folder = Path(tempfile.mkdtemp(prefix="bench-shard-"))
-    try:
-        lines = [
-            *bench_resize(photos, options.rounds),
-            bench_tar(photos, folder, options.rounds),
-            *bench_runs(photos, folder, options.images),
-        ]
-    finally:
-        shutil.rmtree(folder)
-    print(f"{'':42}{'ours':>12}{'other':>12}{'ratio':>8}{'goal':>7}")
-    for line in lines:
-        print(f"{line.what:42}{line.ours:>12}{line.peer:>12}{line.ratio:>8.2f}{line.goal:>7}")
+    show(lines(options.images, options.rounds))
 
 
 if __name__ == "__main__":

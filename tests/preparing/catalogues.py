@@ -64,6 +64,12 @@ class Project:
 
     def shard(self, settings: PrepSettings = SMALL, *, retry_rejects: bool = False) -> ShardResult:
         write_csv(self.csv, self.rows)
+        return self.shard_csv(settings, retry_rejects=retry_rejects)
+
+    def shard_csv(
+        self, settings: PrepSettings = SMALL, *, retry_rejects: bool = False
+    ) -> ShardResult:
+        """Shard the CSV as it lies there."""
         return shard_catalogue(
             self.csv,
             image_root=self.folder,

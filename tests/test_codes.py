@@ -1,0 +1,106 @@
+"""Codes of one byte never miss a near neighbour, whatever the gallery looks like."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from furnclip.codes import Codes, CodesFile
+from furnclip.nearest import top_k
+
+Gallery = npt.NDArray[np.float16]
+
+
+def coded(path: Path, gallery: npt.NDArray[Any], *, part: int = 1000) -> Codes:
+    buffer = io.BytesIO()
+    file = CodesFile(buffer)
+    for start in range(0, len(gallery), part):
+        file.add(gallery[start : start + part])
+    file.finish()
+    path.write_bytes(buffer.getvalue())
+    codes = Codes.open(path, (gallery.shape[0], gallery.shape[1]))
+    assert codes is not None
+    return codes
+
+
+def unit(vectors: npt.NDArray[Any]) -> Gallery:
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / lengths, dtype=np.float16)
+
+
+def galleries() -> dict[str, Gallery]:
+    rng = np.random.default_rng(0)
+    plain = rng.standard_normal((6_000, 24))
+    shared = plain * 0.3
+    shared[:, 5] += 4.0  # as CLIP's: one long component that all vectors have
+    first_part_elsewhere = plain.copy()
+    first_part_elsewhere[:1000] += 50
+    twice = plain.copy()
+    twice[3_000:] = twice[:3_000]
+    return {
+        "plain": unit(plain),
+        "shared": unit(shared),
+        "first part elsewhere": unit(first_part_elsewhere),
+        "every vector twice": unit(twice),
+        "all the same": unit(np.ones((6_000, 24))),
+        "long and short": (plain * rng.uniform(0, 30, (6_000, 1))).astype(np.float16),
+        "nothing but zeros": np.zeros((6_000, 24), dtype=np.float16),
+        "close together": unit(1 + 0.003 * plain),
+    }
+
+
+@pytest.mark.parametrize("name", galleries())
+def test_search_with_codes_equals_search_without(tmp_path: Path, name: str) -> None:
+    gallery = galleries()[name]
+    codes = coded(tmp_path / "g.i8", gallery)
+    rng = np.random.default_rng(1)
+    queries = np.concatenate([gallery[[3, 4_000]], 5 * rng.standard_normal((4, 24))])
+    some = rng.random(len(gallery)) < 0.8
+    few_at_the_end = np.arange(len(gallery)) >= len(gallery) - 4_200
+    for allowed in (None, some, few_at_the_end):
+        for k in (1, 10, 300):
+            plain = top_k(queries, gallery, k, allowed=allowed)
+            quick = top_k(queries, gallery, k, allowed=allowed, codes=codes)
+            assert np.allclose(quick[1], plain[1], atol=1e-6)
+            differ = quick[0] != plain[0]
+            assert np.allclose(quick[1][differ], plain[1][differ], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", galleries())
+def test_bounds_hold_for_every_row(tmp_path: Path, name: str) -> None:
+    gallery = galleries()[name]
+    codes = coded(tmp_path / "g.i8", gallery)
+    for seed in range(5):
+        query = np.random.default_rng(seed).standard_normal(24).astype(np.float32)
+        exact = gallery.astype(np.float64) @ query
+        for k in (1, 40):
+            border = np.sort(exact)[-k]
+            found = set(codes.may_be_nearest(query, k).tolist())
+            assert found >= set(np.flatnonzero(exact > border + 1e-6).tolist())
+
+
+def test_few_rows_are_left_over(tmp_path: Path) -> None:
+    gallery = unit(np.random.default_rng(2).standard_normal((50_000, 64)))
+    codes = coded(tmp_path / "g.i8", gallery)
+    assert len(codes.may_be_nearest(gallery[7].astype(np.float32), 10)) < 1_000
+
+
+def test_rows_allowed_in_fewer_blocks_than_k(tmp_path: Path) -> None:
+    gallery = unit(np.random.default_rng(2).standard_normal((20_000, 16)))
+    codes = coded(tmp_path / "g.i8", gallery)
+    allowed = np.zeros(len(gallery), dtype=bool)
+    allowed[100:112] = True
+    found = codes.may_be_nearest(gallery[0].astype(np.float32), 12, allowed=allowed)
+    assert found.tolist() == list(range(100, 112))
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 20, None])
+def test_a_file_of_another_size_is_not_used(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "g.i8"
+    if content is not None:
+        path.write_bytes(content)
+    assert Codes.open(path, (10, 8)) is None
+    assert Codes.open(path, (0, 8)) is None
