@@ -49,7 +49,7 @@ async def ready(pilot: Pilot[None], app: ArenaApp) -> None:
     """Wait until the comparison is on screen, or the results."""
     for _ in range(2000):
         await pilot.pause(0.005)
-        if isinstance(app.screen, ResultsScreen) or app._complete_at is not None:
+        if isinstance(app.screen, ResultsScreen) or app.canvas.complete_at is not None:
             return
     raise AssertionError("nothing was shown")
 
