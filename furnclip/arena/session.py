@@ -90,7 +90,7 @@ class ArenaSession:
             seed=options.seed,
             limit=options.limit,
             repeat_fraction=options.repeat_fraction,
-            done=_judged(grader.votes(), grader.rater),
+            done=_judged(grader.votes(), grader.rater, master),
         )
         if not deck:
             raise DataError(
@@ -181,9 +181,17 @@ class ArenaSession:
         )
 
 
-def _judged(votes: list[Vote], rater: str) -> set[tuple[str, str, str]]:
-    return {
-        (vote.query, vote.baseline, vote.challenger)
-        for vote in votes
-        if vote.rater == rater and vote.choice != "skip"
-    }
+def _judged(votes: list[Vote], rater: str, master: MasterVectors) -> set[tuple[str, str, str]]:
+    """Return (query, model, model) that the rater judged, in both directions.
+
+    A vote counts for the weights it was given on: a model trained again is asked about again.
+    """
+    shas = {label: model.sha for label, model in master.models.items()}
+    done = set()
+    for vote in votes:
+        models = {vote.baseline: vote.baseline_sha, vote.challenger: vote.challenger_sha}
+        same = all(shas.get(label) == sha for label, sha in models.items())
+        if vote.rater == rater and vote.choice != "skip" and same:
+            done.add((vote.query, vote.baseline, vote.challenger))
+            done.add((vote.query, vote.challenger, vote.baseline))
+    return done
