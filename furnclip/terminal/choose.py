@@ -28,6 +28,7 @@ _SIXEL = ("XTerm", "foot", "WezTerm", "Konsole", "iTerm2", "mintty", "contour")
 _TMUX_PASSTHROUGH = "tmux set -g allow-passthrough on"
 _OTHER_TERMINAL = "use kitty (0.28 or newer), ghostty, foot, WezTerm or xterm -ti vt340"
 _LEAVE_TMUX = "run it outside tmux, or in tmux 3.4 or newer"
+_TMUX_AROUND_SSH = "furnclip arena --graphics sixel, if tmux 3.4 or newer draws it in your terminal"
 _LEAVE_SCREEN = "run it outside screen"
 _TMUX_SIXEL = "tmux set -as terminal-features ',*:sixel'"
 
@@ -130,6 +131,8 @@ def _by_replies(replies: Replies) -> tuple[Graphics, str, str | None]:
     name = replies.name or ""
     if draws_kitty_placeholders(name):
         return "kitty", f"{name} draws placeholders", None
+    if name.startswith("tmux"):  # around an ssh: it says sixel whatever is outside
+        return "cells", "tmux around ssh cannot be asked", _TMUX_AROUND_SSH
     if 4 in (replies.attributes or ()):
         return "sixel", "the terminal says it draws sixel", None
     if name.startswith("XTerm"):

@@ -41,10 +41,12 @@ class FakeTerminal:
         cell: tuple[int, int] = (10, 20),
         environment: Mapping[str, str] | None = None,
         sync: bool = True,
+        answer_all: bool = False,
     ) -> None:
         self.size = size
         self._reply = reply
         self._sync = sync
+        self._answer_all = answer_all
         self._cell = cell
         self._master, slave = pty.openpty()
         self.resize(*size, notify=False)
@@ -153,5 +155,20 @@ class FakeTerminal:
             if unanswered and QUERY in self.data:
                 unanswered = False
                 os.write(self._master, self._reply)
+            if self._answer_all:
+                self._answer(data)
             if _SYNC_QUERY in data and self._sync:
                 os.write(self._master, b"\x1b[?2026;2$y")
+
+    def _answer(self, data: bytes) -> None:
+        """Answer each question for itself, as other programs ask them."""
+        width, height = self._cell
+        answers = {
+            b"\x1b[16t": b"\x1b[6;%d;%dt" % (height, width),
+            b"\x1b[14t": b"\x1b[4;%d;%dt" % (height * self.size[1], width * self.size[0]),
+            b"\x1b[c": b"\x1b[?63;4c",
+            b"a=q": b"\x1b_Gi=31;OK\x1b\\",
+        }
+        for question, answer in answers.items():
+            if question in data:
+                os.write(self._master, answer)

@@ -27,6 +27,7 @@ def _choose(data: bytes, tmux: TmuxClient | None = None, requested: str = "auto"
         (b"\x1bP>|Konsole 23.08.1\x1b\\\x1b[?62;1;4c", "sixel"),
         (b"\x1b_Gi=31;OK\x1b\\\x1b[?62c", "cells"),
         (SCREEN, "cells"),
+        (TMUX, "cells"),  # seen through ssh, where tmux claims sixel whatever it runs in
         (b"", "cells"),
     ],
 )
