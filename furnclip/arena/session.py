@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,12 +75,14 @@ class ArenaSession:
         from furnclip.state import StateStore
 
         shown = min(k or options.k, options.k)
-        master = read_master(
-            options.embeddings_dir / MASTER,
-            labels=[options.baseline, *options.challengers],
-            kinds=("image",),
-        )
         grader = ArenaGrader(StateStore(options.state_file), rater=options.user, seed=options.seed)
+        with ThreadPoolExecutor(1) as beside:  # opening the state file waits; the vectors need not
+            voted = beside.submit(grader.votes)
+            master = read_master(
+                options.embeddings_dir / MASTER,
+                labels=[options.baseline, *options.challengers],
+                kinds=("image",),
+            )
         queries = find_queries(options, master)
         deck = build_deck(
             master,
@@ -90,7 +93,7 @@ class ArenaSession:
             seed=options.seed,
             limit=options.limit,
             repeat_fraction=options.repeat_fraction,
-            done=_judged(grader.votes(), grader.rater, master),
+            done=_judged(voted.result(), grader.rater, master),
         )
         if not deck:
             raise DataError(
