@@ -26,9 +26,9 @@ _TRUE_COLOR = (
 )  # fmt: skip
 _SIXEL = ("XTerm", "foot", "WezTerm", "Konsole", "iTerm2", "mintty", "contour")
 _TMUX_PASSTHROUGH = "tmux set -g allow-passthrough on"
-_OTHER_TERMINAL = "use kitty (0.28 or newer), ghostty, foot, WezTerm or xterm -ti vt340"
+_OTHER_TERMINAL = "use kitty (0.28 or newer), ghostty, foot or xterm -ti vt340"
 _LEAVE_TMUX = "run it outside tmux, or in tmux 3.4 or newer"
-_TMUX_AROUND_SSH = "furnclip arena --graphics sixel, if tmux 3.4 or newer draws it in your terminal"
+_TMUX_AROUND_SSH = "furnclip arena --graphics sixel, if tmux can draw it"
 _LEAVE_SCREEN = "run it outside screen"
 _TMUX_SIXEL = "tmux set -as terminal-features ',*:sixel'"
 

@@ -125,11 +125,27 @@ class FakeTerminal:
 
     def screen(self, data: bytes | None = None) -> list[str]:
         """Return the text on screen, graphics cut out."""
+        return list(self._emulate(self.data if data is None else data).display)
+
+    def _emulate(self, data: bytes) -> pyte.Screen:
         screen = pyte.Screen(*self.size)
-        stream = pyte.ByteStream(screen)
-        text = KITTY.sub(b"", SIXEL.sub(b"", self.data if data is None else data))
-        stream.feed(_PRIVATE.sub(b"", text))
-        return list(screen.display)
+        text = KITTY.sub(b"", SIXEL.sub(b"", data))
+        pyte.ByteStream(screen).feed(_PRIVATE.sub(b"", text))
+        return screen
+
+    def cells(
+        self, data: bytes | None = None
+    ) -> list[list[tuple[str, tuple[int, ...], tuple[int, ...]]]]:
+        """Return (character, ink, paper) of every cell; colours are RGB, black where default."""
+        screen = self._emulate(self.data if data is None else data)
+        columns, rows = self.size
+        return [
+            [
+                (cell.data, _rgb(cell.fg), _rgb(cell.bg))
+                for cell in (screen.buffer[y][x] for x in range(columns))
+            ]
+            for y in range(rows)
+        ]
 
     def sixels(self, data: bytes | None = None) -> list[tuple[int, int, bytes]]:
         """Return (column, row, sixel) of every picture, in the order drawn; 0-based cells."""
@@ -172,3 +188,7 @@ class FakeTerminal:
         for question, answer in answers.items():
             if question in data:
                 os.write(self._master, answer)
+
+
+def _rgb(color: str) -> tuple[int, ...]:
+    return tuple(bytes.fromhex(color)) if len(color) == 6 and color != "default" else (0, 0, 0)
