@@ -1,7 +1,6 @@
 """The arena in the real terminals that are installed, looked at through screenshots."""
 
 import io
-import shutil
 import sys
 import time
 from pathlib import Path
@@ -31,12 +30,10 @@ def _boxes(screen: Image.Image) -> list[tuple[int, int, int, int]]:
     """Find the thumbnails: light rectangles of one size in two rows, right of the query."""
     light = np.asarray(screen).max(axis=2) > 120
     boxes = []
-    across = light[:, 400:].sum(axis=0) > 60
     down = light[:, 420:].sum(axis=1) > 300
     for top, bottom in _runs(down, 60):
         for left, right in _runs(light[top:bottom, 260:].mean(axis=0) > 0.5, 60):
             boxes.append((260 + left, top, 260 + right, bottom))
-    assert across.any()
     return boxes
 
 
@@ -52,8 +49,6 @@ def test_every_thumbnail_is_on_the_screen_before_and_after_a_vote(
 ) -> None:
     if not installed(name):
         pytest.skip(f"{name}, Xvfb, ImageMagick or xdotool is not installed")
-    if name == "xterm-tmux" and shutil.which("tmux"):
-        pytest.skip("whether tmux draws pictures depends on its version")
     options = make_project(tmp_path)
     command = [sys.executable, "-m", "furnclip", "arena", "--seed", "7", "--user", "ann"]
     with RealTerminal(TERMINALS[name], command, folder=tmp_path) as terminal:

@@ -64,6 +64,9 @@ def test_sixels_are_the_photos_each_in_its_own_rectangle(tmp_path: Path) -> None
             width, height = -(-picture.width // 10), -(-picture.height // 20)
             assert x + width <= 80
             assert y + height <= 23
+            assert {line[x : x + width].strip() for line in terminal.screen()[y : y + height]} == {
+                ""
+            }
             boxes.append((x, y, x + width, y + height))
         assert len(boxes) == 9
         for i, one in enumerate(boxes):

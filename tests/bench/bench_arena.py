@@ -11,7 +11,6 @@ import argparse
 import io
 import shlex
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -173,4 +172,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

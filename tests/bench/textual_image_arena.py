@@ -12,6 +12,7 @@ from pathlib import Path
 from PIL import Image as Photos
 from textual.app import App, ComposeResult
 from textual.containers import Horizontal, Vertical
+from textual.widget import Widget
 from textual.widgets import Static
 from textual_image.widget import HalfcellImage, SixelImage, TGPImage
 
@@ -64,8 +65,8 @@ class Peer(App[None]):
             image.image = self.photos[(self.turn * len(images) + number) % len(self.photos)]
         self.query_one("#top", Static).update(f"turn {self.turn}")
 
-    def _image(self, columns: int, rows: int) -> object:
-        image = self.widget()
+    def _image(self, columns: int, rows: int) -> Widget:
+        image: Widget = self.widget()
         image.styles.width, image.styles.height = columns, rows
         return image
 
