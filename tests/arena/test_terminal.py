@@ -244,7 +244,7 @@ def test_late_probe_replies_are_not_taken_for_votes(tmp_path: Path) -> None:
     make_project(tmp_path)
     with FakeTerminal.arena(tmp_path, "--seed", "1", reply=_SILENT) as terminal:
         terminal.wait_for(lambda: b"\x1b[?1049h" in terminal.data)
-        terminal.type((b"\x1bP>|Konsole 23.08 batxn\x1b\\" + XTERM).decode())
+        terminal.type((b"\x1bP>|Konsole 23.08 batxnq\x1b\\" + XTERM).decode())
         terminal.wait_for(lambda: "arena 1/" in terminal.screen()[0])
         terminal.settle()
         assert "arena 1/" in terminal.screen()[0]
