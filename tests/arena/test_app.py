@@ -217,6 +217,7 @@ def test_every_size_shows_whole_pictures(tmp_path: Path, size: tuple[int, int], 
     async def script(pilot: Pilot[None], app: ArenaApp) -> None:
         pictures = app.board.pictures()
         assert len(pictures) == 1 + 2 * shown
+        assert all(picture.key is not None for picture in pictures)
         regions = [picture.region for picture in pictures]
         for region in regions:
             assert region.width * region.height > 0

@@ -17,7 +17,7 @@ from furnclip.arena import journal
 from furnclip.arena.grading import ArenaGrader
 from furnclip.errors import DataError, UsageError
 from furnclip.state import StateStore
-from furnclip.state.arena import standing_votes
+from furnclip.state.arena import merge, standing_votes
 
 
 def _grader(folder: Path) -> ArenaGrader:
@@ -239,6 +239,17 @@ def test_vote_waits_in_the_journal_while_the_state_file_is_held(tmp_path: Path) 
         grader.close()
     assert standing_votes(holder) == []
     assert [vote.query for vote in _grader(tmp_path).votes()] == ["q"]
+
+
+def test_a_journal_merged_again_from_its_start_counts_once(tmp_path: Path) -> None:
+    grader = _grader(tmp_path)
+    _save(grader, "q")
+    (path,) = journal.journals(tmp_path / "arena")
+    votes, undos, end = journal.read(path)
+    for _ in range(2):  # two processes that found it unmerged at the same time
+        merge(grader.store, path.name, votes=votes, undos=undos, read_to=end)
+    assert [vote.query for vote in grader.votes()] == ["q"]
+    grader.close()
 
 
 def test_two_sessions_see_each_others_votes(tmp_path: Path) -> None:
