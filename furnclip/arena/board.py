@@ -85,6 +85,15 @@ class Board(Screen[None]):
         if self.is_mounted:
             self.post_message(self.Resized())
 
+    async def on_click(self, event: events.Click) -> None:
+        """Take a click into a row as a vote for it."""
+        if event.widget is None:
+            return
+        ids = {node.id for node in event.widget.ancestors_with_self}
+        for name in ("a", "b"):
+            if f"row-{name}" in ids:
+                await self.run_action(f"app.judge('{name.upper()}')")
+
     def lay_out(self, most: int, cell: tuple[int, int]) -> Layout | None:
         """Lay out for at most ``most`` thumbnails a row, or say that the screen is too small."""
         width, height = self.size

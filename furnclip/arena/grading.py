@@ -13,6 +13,7 @@ import os
 import secrets
 import sys
 import threading
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -115,18 +116,22 @@ class ArenaGrader:
 
     def votes(self) -> list[Vote]:
         """Merge every journal and return the standing votes, oldest first."""
-        self.merge()
+        with self._merging:
+            done, standing = table.merged_and_standing(self.store)
+            if not self._merge_all(done):
+                return standing
         return table.standing_votes(self.store)
 
     def merge(self) -> None:
         """Merge what the state file lacks of any journal in the folder, also crashed sessions'."""
         with self._merging:
-            paths = journal.journals(self.folder)
-            if not paths:
-                return
-            done = table.merged_bytes(self.store)
-            for path in paths:
-                self._merge_file(path, done.get(path.name, 0))
+            self._merge_all(table.merged_bytes(self.store))
+
+    def _merge_all(self, done: Mapping[str, int]) -> bool:
+        """Merge every journal from where it is ``done``; tell whether there was anything."""
+        starts = {path: done.get(path.name, 0) for path in journal.journals(self.folder)}
+        ends = {path: self._merge_file(path, start) for path, start in starts.items()}
+        return ends != starts
 
     def close(self) -> None:
         """Stop the thread and merge what is left; what a busy file refuses stays in the journal."""

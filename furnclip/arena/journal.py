@@ -30,15 +30,24 @@ class Journal:
         self._fd: int | None = None
 
     def append(self, event: Vote | Undo) -> None:
-        """Write one event and sync it to the disk (1 to 5 ms)."""
+        """Write one event and sync it to the disk (1 to 5 ms).
+
+        Raises ``DataError`` when it cannot be written, on a full disk say; the file stays whole.
+        """
         kind = "vote" if isinstance(event, Vote) else "undo"
         values = dataclasses.asdict(event)
         line = json.dumps({"kind": kind, **values}, default=_iso, ensure_ascii=False) + "\n"
         with self._lock:
             if self._fd is None:
                 self._fd = self._open()
-            os.write(self._fd, line.encode())
-            os.fsync(self._fd)
+            try:
+                _write_whole(self._fd, line.encode())
+            except OSError as error:
+                raise DataError(
+                    f"cannot write the vote journal {self.path}: {error.strerror}; this vote was "
+                    "not recorded, every earlier one was",
+                    hint="make room on the disk, then start the arena again: it goes on from here",
+                ) from error
 
     def close(self) -> None:
         """Close the file; a later event opens it again."""
@@ -60,6 +69,19 @@ class Journal:
         os.fsync(folder)
         os.close(folder)
         return fd
+
+
+def _write_whole(fd: int, line: bytes) -> None:
+    """Append and sync one line; on failure cut off what was written, so the next line is whole."""
+    before = os.fstat(fd).st_size
+    try:
+        written = 0
+        while written < len(line):
+            written += os.write(fd, line[written:])
+        os.fsync(fd)
+    except OSError:
+        os.ftruncate(fd, before)
+        raise
 
 
 def journals(folder: Path) -> list[Path]:

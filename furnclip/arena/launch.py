@@ -44,7 +44,7 @@ def play(
         from furnclip.arena.session import prepare_queries
 
         prepare_queries(options, announce=announce)
-    if terminal.depth == "truecolor" or terminal.name.startswith(("XTerm", "kitty", "ghostty")):
+    if terminal.depth == "truecolor":
         os.environ.setdefault("TEXTUAL_COLOR_SYSTEM", "truecolor")  # read when Textual is imported
     from furnclip.arena.app import run_arena
     from furnclip.arena.report import report

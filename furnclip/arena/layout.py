@@ -7,6 +7,7 @@ from dataclasses import dataclass
 SMALLEST = (60, 18)
 _LABEL = 2  # the letter beside a row
 _CHROME = 4  # header, rule between the rows, status line, key line
+_TALLEST = 60  # rows of cells a picture may have: kitty's placeholders count no further than 64
 _NARROWEST = 12  # a thumbnail in a row of its full length
 
 
@@ -34,11 +35,11 @@ def fit_screen(width: int, height: int, k: int, cell: tuple[int, int]) -> Layout
     most = k if width >= 80 else min(k, 3)
     shown = max(n for n in range(1, most + 1) if n == 1 or n <= 3 or room // n > _NARROWEST)
     columns = room // shown - 1
-    tallest = (height - _CHROME) // 2 - caption_rows
+    tallest = min(_TALLEST, (height - _CHROME) // 2 - caption_rows)
     rows = min(tallest, _square_rows(columns, cell))
     columns = min(columns, max(1, -(-rows * cell[1] // cell[0])))
     inner = panel - 2
-    query_rows = min(_square_rows(inner, cell), height - 8)
+    query_rows = min(_square_rows(inner, cell), height - 8, _TALLEST)
     return Layout(shown, (columns, rows), caption_rows, (inner, query_rows), panel)
 
 

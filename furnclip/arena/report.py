@@ -5,6 +5,10 @@ from __future__ import annotations
 from furnclip.arena.statistics import ArenaStatistics, PairStatistics
 
 _PLOT_WIDTH = 51
+_CAVEAT = (
+    "Interval and p are right for a number of votes fixed beforehand; the e-value",
+    "may be looked at after every vote, and 20 is the place to stop.",
+)
 
 
 def report(statistics: ArenaStatistics) -> str:
@@ -19,6 +23,8 @@ def report(statistics: ArenaStatistics) -> str:
     ]
     for pair in statistics.pairs:
         lines += ["", *_pair_lines(pair)]
+    if any(pair.win_rate is not None for pair in statistics.pairs):
+        lines += ["", *_CAVEAT]
     if statistics.ranking:
         width = max(len(ranked.model) for ranked in statistics.ranking)
         lines += ["", "Bradley-Terry strength (log odds, 95% bootstrap by query)"]

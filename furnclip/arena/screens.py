@@ -18,7 +18,7 @@ from furnclip.errors import FurnclipError
 _HELP = """\
 Two models answered the same query. Which row is better?
 
-  a, b   that row is better
+  a, b   that row is better (or click into it)
   t      they are equally good
   x      both are bad
   n      skip: no judgement

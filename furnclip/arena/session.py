@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,12 +75,14 @@ class ArenaSession:
         from furnclip.state import StateStore
 
         shown = min(k or options.k, options.k)
-        master = read_master(
-            options.embeddings_dir / MASTER,
-            labels=[options.baseline, *options.challengers],
-            kinds=("image",),
-        )
         grader = ArenaGrader(StateStore(options.state_file), rater=options.user, seed=options.seed)
+        with ThreadPoolExecutor(1) as beside:  # opening the state file waits; the vectors need not
+            voted = beside.submit(grader.votes)
+            master = read_master(
+                options.embeddings_dir / MASTER,
+                labels=[options.baseline, *options.challengers],
+                kinds=("image",),
+            )
         queries = find_queries(options, master)
         deck = build_deck(
             master,
@@ -90,7 +93,7 @@ class ArenaSession:
             seed=options.seed,
             limit=options.limit,
             repeat_fraction=options.repeat_fraction,
-            done=_judged(grader.votes(), grader.rater),
+            done=_judged(voted.result(), grader.rater, master),
         )
         if not deck:
             raise DataError(
@@ -181,9 +184,17 @@ class ArenaSession:
         )
 
 
-def _judged(votes: list[Vote], rater: str) -> set[tuple[str, str, str]]:
-    return {
-        (vote.query, vote.baseline, vote.challenger)
-        for vote in votes
-        if vote.rater == rater and vote.choice != "skip"
-    }
+def _judged(votes: list[Vote], rater: str, master: MasterVectors) -> set[tuple[str, str, str]]:
+    """Return (query, model, model) that the rater judged, in both directions.
+
+    A vote counts for the weights it was given on: a model trained again is asked about again.
+    """
+    shas = {label: model.sha for label, model in master.models.items()}
+    done = set()
+    for vote in votes:
+        models = {vote.baseline: vote.baseline_sha, vote.challenger: vote.challenger_sha}
+        same = all(shas.get(label) == sha for label, sha in models.items())
+        if vote.rater == rater and vote.choice != "skip" and same:
+            done.add((vote.query, vote.baseline, vote.challenger))
+            done.add((vote.query, vote.challenger, vote.baseline))
+    return done

@@ -13,7 +13,7 @@ import math
 import random
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from furnclip.state.arena import Vote
 
@@ -81,6 +81,7 @@ class ArenaStatistics:
 
 def summarise(votes: Sequence[Vote], *, seed: int = 0) -> ArenaStatistics:
     """Return the statistics of all standing votes, a pair of models at a time."""
+    votes = named_apart(votes)
     by_pair: dict[tuple[str, str], list[Vote]] = defaultdict(list)
     for vote in votes:
         by_pair[vote.baseline, vote.challenger].append(vote)
@@ -95,6 +96,36 @@ def summarise(votes: Sequence[Vote], *, seed: int = 0) -> ArenaStatistics:
         pairs=[_pair(*pair, group) for pair, group in sorted(by_pair.items())],
         ranking=bradley_terry(votes, seed=seed),
     )
+
+
+def named_apart(votes: Sequence[Vote]) -> list[Vote]:
+    """Tell models apart that bore one label, and turn pairs that were asked the other way round.
+
+    A label such as ``tuned`` stays the same when the model is trained again; its votes must not
+    be added to the new model's. Such labels get the start of their weights' digest: tuned@1a2b3c4d.
+    A pair keeps the direction it was first asked in.
+    """
+    shas: dict[str, set[str]] = defaultdict(set)
+    for vote in votes:
+        shas[vote.baseline].add(vote.baseline_sha)
+        shas[vote.challenger].add(vote.challenger_sha)
+
+    def name(label: str, sha: str) -> str:
+        return label if len(shas[label]) == 1 else f"{label}@{sha[:8] or 'unknown'}"
+
+    directions: set[tuple[str, str]] = set()
+    apart = []
+    for vote in votes:
+        baseline = name(vote.baseline, vote.baseline_sha)
+        challenger = name(vote.challenger, vote.challenger_sha)
+        same_row = vote.baseline_is_row_a
+        if (challenger, baseline) in directions:
+            baseline, challenger, same_row = challenger, baseline, not same_row
+        directions.add((baseline, challenger))
+        apart.append(
+            replace(vote, baseline=baseline, challenger=challenger, baseline_is_row_a=same_row)
+        )
+    return apart
 
 
 def outcome(vote: Vote) -> str:

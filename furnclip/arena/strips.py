@@ -6,7 +6,7 @@ from functools import lru_cache
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from rich.color import Color, ColorType
+from rich.color import Color, ColorSystem, ColorType
 from rich.color_triplet import ColorTriplet
 from rich.segment import Segment
 from rich.style import Style
@@ -57,9 +57,16 @@ def _segments(symbols: list[int], fore: list[Color], back: list[Color]) -> list[
         for symbol, ink, paper in zip(symbols, fore, back, strict=True)
     ]
     return [
-        Segment(symbol * len(list(run)), Style(color=ink, bgcolor=paper))
+        Segment(symbol * len(list(run)), _style(ink, paper))
         for (symbol, ink, paper), run in groupby(cells)
     ]
+
+
+def _style(ink: Color | None, paper: Color) -> Style:
+    """Make a style that knows its escape codes already: a photo has thousands of them."""
+    style = Style(color=ink, bgcolor=paper)
+    style.render(" ", color_system=ColorSystem.TRUECOLOR)
+    return style
 
 
 def _rgb(red: int, green: int, blue: int) -> Color:

@@ -6,8 +6,12 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from furnclip.state.store import StateStore
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 
 @dataclass(frozen=True)
@@ -80,16 +84,29 @@ def merge(
 def merged_bytes(store: StateStore) -> dict[str, int]:
     """Return how far each journal is merged, by its name."""
     with store.transaction() as connection:
-        rows = connection.execute("SELECT name, merged_bytes FROM arena_journal").fetchall()
-    return dict(rows)
+        return _merged(connection)
 
 
 def standing_votes(store: StateStore) -> list[Vote]:
     """Return every vote that was not taken back, oldest first."""
     with store.transaction() as connection:
-        rows = connection.execute(
-            f"SELECT {', '.join(_COLUMNS)} FROM arena_vote "  # noqa: S608
-            "WHERE event NOT IN (SELECT undoes FROM arena_undo) "
-            "ORDER BY voted_at, session, sequence"
-        ).fetchall()
+        return _standing(connection)
+
+
+def merged_and_standing(store: StateStore) -> tuple[dict[str, int], list[Vote]]:
+    """Return both in one transaction: opening the file is what takes the time."""
+    with store.transaction() as connection:
+        return _merged(connection), _standing(connection)
+
+
+def _merged(connection: DuckDBPyConnection) -> dict[str, int]:
+    return dict(connection.execute("SELECT name, merged_bytes FROM arena_journal").fetchall())
+
+
+def _standing(connection: DuckDBPyConnection) -> list[Vote]:
+    rows = connection.execute(
+        f"SELECT {', '.join(_COLUMNS)} FROM arena_vote "  # noqa: S608
+        "WHERE event NOT IN (SELECT undoes FROM arena_undo) "
+        "ORDER BY voted_at, session, sequence"
+    ).fetchall()
     return [Vote(**dict(zip(_COLUMNS, row, strict=True))) for row in rows]

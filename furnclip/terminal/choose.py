@@ -21,7 +21,15 @@ FALLBACK_CELL = (10, 20)
 _GRAPHICS: Mapping[str, Graphics] = {
     "kitty": "kitty", "sixel": "sixel", "cells": "cells", "text": "text"
 }  # fmt: skip
+_TRUE_COLOR = (
+    "XTerm", "kitty", "ghostty", "foot", "WezTerm", "Konsole", "iTerm2", "VTE", "mintty", "contour"
+)  # fmt: skip
+_SIXEL = ("XTerm", "foot", "WezTerm", "Konsole", "iTerm2", "mintty", "contour")
 _TMUX_PASSTHROUGH = "tmux set -g allow-passthrough on"
+_OTHER_TERMINAL = "use kitty (0.28 or newer), ghostty, foot or xterm -ti vt340"
+_LEAVE_TMUX = "run it outside tmux, or in tmux 3.4 or newer"
+_TMUX_AROUND_SSH = "furnclip arena --graphics sixel, if tmux can draw it"
+_LEAVE_SCREEN = "run it outside screen"
 _TMUX_SIXEL = "tmux set -as terminal-features ',*:sixel'"
 
 
@@ -67,7 +75,7 @@ def choose(
     return Terminal(
         graphics=graphics,
         cell=cell_size(replies, window, tmux),
-        depth=_depth(environment),
+        depth=_depth(environment, (tmux.termtype if tmux else replies.name) or ""),
         tmux=tmux is not None,
         name=(tmux.termtype if tmux else replies.name) or environment.get("TERM", ""),
         reason=reason,
@@ -111,18 +119,25 @@ def _protocol(
         )
     if environment.get("TERM", "dumb") == "dumb":
         return "text", "TERM is dumb", None
-    return _inside_tmux(tmux) if tmux is not None else _by_replies(replies)
+    if tmux is not None:
+        return _inside_tmux(tmux)
+    graphics, reason, hint = _by_replies(replies)
+    if graphics == "cells" and environment.get("STY"):
+        return graphics, "screen passes no graphics on", _LEAVE_SCREEN
+    return graphics, reason, hint
 
 
 def _by_replies(replies: Replies) -> tuple[Graphics, str, str | None]:
     name = replies.name or ""
     if draws_kitty_placeholders(name):
         return "kitty", f"{name} draws placeholders", None
+    if name.startswith("tmux"):  # around an ssh: it says sixel whatever is outside
+        return "cells", "tmux around ssh cannot be asked", _TMUX_AROUND_SSH
     if 4 in (replies.attributes or ()):
         return "sixel", "the terminal says it draws sixel", None
     if name.startswith("XTerm"):
         return "cells", "xterm without sixel", "xterm -ti vt340"
-    return "cells", "no graphics protocol was announced", None
+    return "cells", "no graphics protocol was announced", _OTHER_TERMINAL
 
 
 def _inside_tmux(tmux: TmuxClient) -> tuple[Graphics, str, str | None]:
@@ -132,14 +147,19 @@ def _inside_tmux(tmux: TmuxClient) -> tuple[Graphics, str, str | None]:
         if tmux.passthrough:
             return "kitty", f"{tmux.termtype} through tmux", None
         return "cells", "tmux passes no graphics on", _TMUX_PASSTHROUGH
-    hint = _TMUX_SIXEL if tmux.version >= (3, 4) and tmux.termtype.startswith("XTerm") else None
+    if tmux.version < (3, 4):
+        hint = _LEAVE_TMUX
+    else:
+        hint = _TMUX_SIXEL if tmux.termtype.startswith(_SIXEL) else _OTHER_TERMINAL
     return "cells", "tmux draws no graphics here", hint
 
 
-def _depth(environment: Mapping[str, str]) -> Depth:
+def _depth(environment: Mapping[str, str], name: str) -> Depth:
+    """Choose colours; ssh does not pass COLORTERM on, so names known to draw true colour count."""
     locale = next(
         (environment[key] for key in ("LC_ALL", "LC_CTYPE", "LANG") if environment.get(key)), ""
     )
     if "utf-8" not in locale.lower() and "utf8" not in locale.lower():
         return "ascii"
-    return "truecolor" if environment.get("COLORTERM") in {"truecolor", "24bit"} else "256"
+    said = environment.get("COLORTERM") in {"truecolor", "24bit"}
+    return "truecolor" if said or name.startswith(_TRUE_COLOR) else "256"

@@ -41,10 +41,12 @@ class FakeTerminal:
         cell: tuple[int, int] = (10, 20),
         environment: Mapping[str, str] | None = None,
         sync: bool = True,
+        answer_all: bool = False,
     ) -> None:
         self.size = size
         self._reply = reply
         self._sync = sync
+        self._answer_all = answer_all
         self._cell = cell
         self._master, slave = pty.openpty()
         self.resize(*size, notify=False)
@@ -123,11 +125,27 @@ class FakeTerminal:
 
     def screen(self, data: bytes | None = None) -> list[str]:
         """Return the text on screen, graphics cut out."""
+        return list(self._emulate(self.data if data is None else data).display)
+
+    def _emulate(self, data: bytes) -> pyte.Screen:
         screen = pyte.Screen(*self.size)
-        stream = pyte.ByteStream(screen)
-        text = KITTY.sub(b"", SIXEL.sub(b"", self.data if data is None else data))
-        stream.feed(_PRIVATE.sub(b"", text))
-        return list(screen.display)
+        text = KITTY.sub(b"", SIXEL.sub(b"", data))
+        pyte.ByteStream(screen).feed(_PRIVATE.sub(b"", text))
+        return screen
+
+    def cells(
+        self, data: bytes | None = None
+    ) -> list[list[tuple[str, tuple[int, ...], tuple[int, ...]]]]:
+        """Return (character, ink, paper) of every cell; colours are RGB, black where default."""
+        screen = self._emulate(self.data if data is None else data)
+        columns, rows = self.size
+        return [
+            [
+                (cell.data, _rgb(cell.fg), _rgb(cell.bg))
+                for cell in (screen.buffer[y][x] for x in range(columns))
+            ]
+            for y in range(rows)
+        ]
 
     def sixels(self, data: bytes | None = None) -> list[tuple[int, int, bytes]]:
         """Return (column, row, sixel) of every picture, in the order drawn; 0-based cells."""
@@ -153,5 +171,24 @@ class FakeTerminal:
             if unanswered and QUERY in self.data:
                 unanswered = False
                 os.write(self._master, self._reply)
+            if self._answer_all:
+                self._answer(data)
             if _SYNC_QUERY in data and self._sync:
                 os.write(self._master, b"\x1b[?2026;2$y")
+
+    def _answer(self, data: bytes) -> None:
+        """Answer each question for itself, as other programs ask them."""
+        width, height = self._cell
+        answers = {
+            b"\x1b[16t": b"\x1b[6;%d;%dt" % (height, width),
+            b"\x1b[14t": b"\x1b[4;%d;%dt" % (height * self.size[1], width * self.size[0]),
+            b"\x1b[c": b"\x1b[?63;4c",
+            b"a=q": b"\x1b_Gi=31;OK\x1b\\",
+        }
+        for question, answer in answers.items():
+            if question in data:
+                os.write(self._master, answer)
+
+
+def _rgb(color: str) -> tuple[int, ...]:
+    return tuple(bytes.fromhex(color)) if len(color) == 6 and color != "default" else (0, 0, 0)

@@ -12,12 +12,14 @@ from textual.pilot import Pilot
 from textual.widgets import Static
 
 from furnclip.arena.app import ArenaApp
+from furnclip.arena.layout import fit_screen
 from furnclip.arena.options import ArenaOptions
 from furnclip.arena.screens import HelpScreen, ResultsScreen
 from furnclip.arena.session import ArenaSession
 from furnclip.arena.statistics import ArenaStatistics
 from furnclip.state.arena import Vote
 from furnclip.terminal import Terminal
+from furnclip.terminal.kitty import MAX_ROWS
 from tests.arena.project import SECRET, make_project
 
 Play = Callable[[Pilot[None], ArenaApp], Awaitable[None]]
@@ -49,7 +51,7 @@ async def ready(pilot: Pilot[None], app: ArenaApp) -> None:
     """Wait until the comparison is on screen, or the results."""
     for _ in range(2000):
         await pilot.pause(0.005)
-        if isinstance(app.screen, ResultsScreen) or app._complete_at is not None:
+        if isinstance(app.screen, ResultsScreen) or app.canvas.complete_at is not None:
             return
     raise AssertionError("nothing was shown")
 
@@ -66,7 +68,10 @@ def text_of(app: ArenaApp, selector: str) -> str:
 
 @pytest.mark.parametrize(
     ("key", "choice"),
-    [("a", "A"), ("b", "B"), ("t", "tie"), ("x", "bad"), ("n", "skip"), ("A", "A"), ("B", "B")],
+    [
+        *[("a", "A"), ("b", "B"), ("t", "tie"), ("x", "bad"), ("n", "skip")],
+        *[("A", "A"), ("B", "B"), ("T", "tie"), ("X", "bad"), ("N", "skip")],
+    ],
 )
 def test_key_records_its_vote_and_goes_on(tmp_path: Path, key: str, choice: str) -> None:
     seen: list[str] = []
@@ -97,6 +102,24 @@ def test_undo_chain_goes_back_as_far_as_votes_go(tmp_path: Path) -> None:
     votes = play(make_project(tmp_path), script)
     assert [vote.choice for vote in votes] == ["tie", "B"]
     assert queries == ["nothing to take back"]
+
+
+def test_a_click_into_a_row_is_a_vote_for_it(tmp_path: Path) -> None:
+    async def script(pilot: Pilot[None], app: ArenaApp) -> None:
+        await pilot.click("#b1-picture")
+        await ready(pilot, app)
+        await pilot.click("#query-slot-picture")
+        await pilot.click("#a0-caption")
+        await ready(pilot, app)
+
+    assert [vote.choice for vote in play(make_project(tmp_path), script)] == ["B", "A"]
+
+
+def test_pictures_never_have_more_rows_than_kitty_can_count() -> None:
+    for height in (24, 100, 300, 1000):
+        layout = fit_screen(1000, height, 1, (10, 10))
+        assert layout is not None
+        assert max(layout.thumbnail[1], layout.query[1]) <= MAX_ROWS
 
 
 def test_uppercase_and_lowercase_do_the_same_through_handle_keypress(tmp_path: Path) -> None:
@@ -194,6 +217,7 @@ def test_every_size_shows_whole_pictures(tmp_path: Path, size: tuple[int, int], 
     async def script(pilot: Pilot[None], app: ArenaApp) -> None:
         pictures = app.board.pictures()
         assert len(pictures) == 1 + 2 * shown
+        assert all(picture.key is not None for picture in pictures)
         regions = [picture.region for picture in pictures]
         for region in regions:
             assert region.width * region.height > 0

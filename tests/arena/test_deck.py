@@ -11,7 +11,7 @@ from furnclip.arena.options import ArenaOptions
 from furnclip.arena.queries import photo_queries, product_queries, query_vectors, text_queries
 from furnclip.arena.session import ArenaSession
 from furnclip.errors import DataError, UsageError
-from furnclip.vectors import MASTER, read_master
+from furnclip.vectors import MASTER, master_part, read_master, write_master
 from tests.arena.project import drawing, make_project
 
 
@@ -117,6 +117,27 @@ def test_judged_queries_do_not_come_again_to_the_same_user(tmp_path: Path) -> No
     assert len(again.deck) == 14
     assert first.query not in [c.query for c in again.deck]
     assert len(ArenaSession.open(replace(options, user="bob")).deck) == 15
+
+
+def test_a_model_trained_again_is_asked_about_again(tmp_path: Path) -> None:
+    options = make_project(tmp_path, repeat_fraction=0.0)
+    session = ArenaSession.open(options)
+    session.advance()
+    session.vote("A")
+    session.grader.close()
+    path = options.embeddings_dir / MASTER
+    master = read_master(path)
+    names = [n for n in master.table.column_names if not n.endswith(("_image", "_text"))]
+    columns = {name: master.table.column(name).to_pylist() for name in names}
+    vectors = {
+        label: (master.vectors(label, "image"), master.vectors(label, "text"))
+        for label in master.models
+    }
+    models = master.models | {"tuned": replace(master.models["tuned"], sha="f" * 16)}
+    turned = replace(options, baseline="tuned", challengers=("base",))
+    assert len(_deck(turned)) == 14
+    write_master(path, [master_part(columns, vectors)], models)
+    assert len(_deck(options)) == 15
 
 
 def test_nothing_left_to_judge_is_said(tmp_path: Path) -> None:

@@ -4,17 +4,20 @@ import multiprocessing
 import os
 import random
 import signal
+import subprocess
+import sys
 import threading
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from scipy import stats
 
 from furnclip.arena import journal
 from furnclip.arena.grading import ArenaGrader
 from furnclip.errors import DataError, UsageError
 from furnclip.state import StateStore
-from furnclip.state.arena import standing_votes
+from furnclip.state.arena import merge, standing_votes
 
 
 def _grader(folder: Path) -> ArenaGrader:
@@ -95,6 +98,43 @@ def test_damaged_line_names_file_and_byte(tmp_path: Path) -> None:
         journal.read(path)
 
 
+_FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from furnclip.arena.grading import ArenaGrader
+from furnclip.errors import DataError
+from furnclip.state import StateStore
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+grader = ArenaGrader(StateStore(Path("state.duckdb")), rater="ann")
+def save(query):
+    return grader.save_vote(query, "base", "tuned", "B", baseline_is_row_a=True)
+save("q0")
+size = next(Path("arena").glob("*.jsonl")).stat().st_size
+grader.merge()
+limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (size + 40, limits[1]))
+try:
+    save("q1")
+except DataError as error:
+    print(error.message)
+resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+save("q2")
+print([vote.query for vote in grader.votes()])
+grader.close()
+"""
+
+
+def test_a_full_disk_refuses_one_vote_and_spoils_no_other(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _FULL_DISK],
+        cwd=tmp_path, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    refused, votes = done.stdout.splitlines()
+    assert "cannot write the vote journal arena/" in refused
+    assert votes == "['q0', 'q2']"
+
+
 def test_votes_from_many_threads_are_all_kept(tmp_path: Path) -> None:
     grader = _grader(tmp_path)
 
@@ -173,14 +213,22 @@ def test_ten_thousand_votes_of_four_processes_killed_at_random(tmp_path: Path) -
             lines = file.read_text().split("\n")[:-1] if file.exists() else []
             saved |= dict(line.split() for line in lines)
     grader = _grader(tmp_path)
-    votes = {vote.event: vote.choice for vote in grader.votes()}
-    assert len(votes) == len(grader.votes())
+    standing = grader.votes()
+    votes = {vote.event: vote.choice for vote in standing}
+    twice = len(standing) - len(votes)
+    lost = len(saved.keys() - votes.keys())
+    print(f"{len(saved)} votes acknowledged by {len(files)} processes killed: {lost=}, {twice=}")
+    assert (lost, twice) == (0, 0)
     assert saved.items() <= votes.items()
     assert len(votes) - len(saved) <= len(files)  # saved, killed before it could be noted
     (pair,) = grader.compute_statistics().pairs
     counts = Counter(votes.values())
     assert (pair.wins, pair.losses) == (counts["B"], counts["A"])
     assert (pair.ties, pair.both_bad) == (counts["tie"], counts["bad"])
+    test = stats.binomtest(counts["B"], counts["A"] + counts["B"])
+    interval = test.proportion_ci(method="wilson")
+    assert pair.p_value == pytest.approx(test.pvalue)
+    assert pair.interval == pytest.approx((interval.low, interval.high))
 
 
 def test_vote_waits_in_the_journal_while_the_state_file_is_held(tmp_path: Path) -> None:
@@ -191,6 +239,17 @@ def test_vote_waits_in_the_journal_while_the_state_file_is_held(tmp_path: Path) 
         grader.close()
     assert standing_votes(holder) == []
     assert [vote.query for vote in _grader(tmp_path).votes()] == ["q"]
+
+
+def test_a_journal_merged_again_from_its_start_counts_once(tmp_path: Path) -> None:
+    grader = _grader(tmp_path)
+    _save(grader, "q")
+    (path,) = journal.journals(tmp_path / "arena")
+    votes, undos, end = journal.read(path)
+    for _ in range(2):  # two processes that found it unmerged at the same time
+        merge(grader.store, path.name, votes=votes, undos=undos, read_to=end)
+    assert [vote.query for vote in grader.votes()] == ["q"]
+    grader.close()
 
 
 def test_two_sessions_see_each_others_votes(tmp_path: Path) -> None:

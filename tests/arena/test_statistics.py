@@ -8,8 +8,6 @@ from scipy import stats
 
 from furnclip.arena.report import interval_plot, report
 from furnclip.arena.statistics import (
-    CAP,
-    STOP_AT,
     bradley_terry,
     cohen_kappa,
     e_value,
@@ -20,6 +18,7 @@ from furnclip.arena.statistics import (
     wilson,
 )
 from furnclip.state.arena import Vote
+from tests.arena.simulate import simulate
 
 _START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -69,20 +68,9 @@ def test_e_value_is_the_likelihood_ratio_of_a_beta_mixture(wins: int, losses: in
 
 
 def test_false_stops_are_rare_however_often_one_looks() -> None:
-    generator = random.Random(20)
-    stopped = 0
-    raters = 1000
-    for _ in range(raters):
-        wins = losses = 0
-        for _ in range(CAP):
-            if generator.random() < 0.5:
-                wins += 1
-            else:
-                losses += 1
-            if e_value(wins, losses) >= STOP_AT:
-                stopped += 1
-                break
-    assert stopped / raters <= 0.05
+    found = simulate(500, seed=20)
+    assert found.by_e_value / found.raters <= 0.05
+    assert found.by_p_value_early / found.raters > 0.15  # what the rule is there to prevent
 
 
 def test_a_clear_preference_stops_early() -> None:
@@ -142,6 +130,24 @@ def test_counts_leave_repeats_out_and_ties_beside() -> None:
     assert summary.votes == 8
 
 
+def test_a_model_trained_again_under_its_label_is_another_model() -> None:
+    old = [vote(n, "B", baseline_sha="b" * 16, challenger_sha="1" * 16) for n in range(40)]
+    new = [vote(40 + n, "A", baseline_sha="b" * 16, challenger_sha="2" * 16) for n in range(3)]
+    pairs = summarise([*old, *new]).pairs
+    assert [(p.baseline, p.challenger, p.wins, p.losses) for p in pairs] == [
+        ("base", "tuned@11111111", 40, 0), ("base", "tuned@22222222", 0, 3),
+    ]  # fmt: skip
+    assert [p.challenger for p in summarise(old).pairs] == ["tuned"]
+
+
+def test_a_pair_asked_the_other_way_round_is_the_same_pair() -> None:
+    turned = {"baseline": "tuned", "challenger": "base"}
+    votes = [vote(1, "B"), vote(2, "A", **turned), vote(3, "A", baseline_is_row_a=False, **turned)]
+    (pair,) = summarise(votes).pairs
+    assert (pair.baseline, pair.challenger, pair.wins, pair.losses) == ("base", "tuned", 2, 1)
+    assert pair.row_a_share == pytest.approx(2 / 3)
+
+
 def test_kappa_equals_the_textbook_example() -> None:
     pairs = [("y", "y")] * 20 + [("y", "n")] * 5 + [("n", "y")] * 10 + [("n", "n")] * 15
     assert cohen_kappa(pairs) == pytest.approx(0.4)
@@ -171,7 +177,8 @@ def test_report_says_it_in_one_sentence() -> None:
         "tuned is preferred to base: 71% of 93 decisive votes, 95% interval 61\N{EN DASH}79%"
         in text
     )
-    assert text.endswith("you may stop.")
+    assert "; you may stop." in text
+    assert "for a number of votes fixed beforehand" in text
     assert report(summarise([])) == "No votes yet."
 
 

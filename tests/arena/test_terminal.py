@@ -8,10 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from furnclip.arena.options import ArenaOptions
+from furnclip.terminal.cells import SYMBOLS
 from furnclip.terminal.fit import fit
 from furnclip.terminal.kitty import PLACEHOLDER
 from furnclip.vectors import MASTER, read_master
@@ -62,14 +64,14 @@ def test_sixels_are_the_photos_each_in_its_own_rectangle(tmp_path: Path) -> None
             width, height = -(-picture.width // 10), -(-picture.height // 20)
             assert x + width <= 80
             assert y + height <= 23
+            assert {line[x : x + width].strip() for line in terminal.screen()[y : y + height]} == {
+                ""
+            }
             boxes.append((x, y, x + width, y + height))
         assert len(boxes) == 9
         for i, one in enumerate(boxes):
             for other in boxes[i + 1 :]:
-                assert (
-                    one[2] <= other[0] or other[2] <= one[0]
-                    or one[3] <= other[1] or other[3] <= one[1]
-                )  # fmt: skip
+                assert not _overlap(one, other)
         before = len(terminal.data)
         terminal.type("a")
         terminal.wait_for(lambda: "arena 2/" in terminal.screen()[0])
@@ -88,18 +90,25 @@ def test_pictures_come_inside_synchronised_updates(tmp_path: Path) -> None:
         assert b"\x1bP0" not in outside
 
 
-def test_help_over_sixels_and_back_draws_them_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("opens", "text", "closes"),
+    [("?", "Which row is better?", "\r"), ("\x10", "Search for commands", "\x1b")],
+    ids=["help", "palette"],
+)
+def test_what_lies_over_sixels_hides_them_and_leaves_them_drawn_again(
+    tmp_path: Path, opens: str, text: str, closes: str
+) -> None:
     make_project(tmp_path)
     with FakeTerminal.arena(tmp_path, "--seed", "1", reply=XTERM) as terminal:
         terminal.wait_for(lambda: len(terminal.sixels()) >= 9)
         terminal.settle()
         pictures = {(x, y): sixel for x, y, sixel in terminal.sixels()}
         before = len(terminal.data)
-        terminal.type("?")
-        terminal.wait_for(lambda: any("Which row is better?" in x for x in terminal.screen()))
+        terminal.type(opens)
+        terminal.wait_for(lambda: any(text in line for line in terminal.screen()))
         terminal.settle()
         assert terminal.sixels(terminal.data[before:]) == []
-        terminal.type("\r")
+        terminal.type(closes)
         terminal.wait_for(lambda: len(terminal.sixels(terminal.data[before:])) >= 9)
         terminal.settle(1.0)
         again = terminal.sixels(terminal.data[before:])
@@ -107,6 +116,41 @@ def test_help_over_sixels_and_back_draws_them_again(tmp_path: Path) -> None:
         assert len(pictures) == 9
         assert len(again) <= 18
         assert {(x, y): sixel for x, y, sixel in again[-9:]} == pictures
+
+
+Box = tuple[int, int, int, int]
+
+
+def _overlap(one: Box, other: Box) -> bool:
+    beside = one[2] <= other[0] or other[2] <= one[0]
+    return not (beside or one[3] <= other[1] or other[3] <= one[1])
+
+
+def _unwrapped(data: bytes) -> bytes:
+    data = data.replace(b"\x1bPtmux;", b"").replace(b"\x1b\x1b", b"\x1b")
+    return data.replace(b"\x1b\\\x1b\\", b"\x1b\\")
+
+
+def _placed_boxes(terminal: FakeTerminal) -> list[Box]:
+    """Return the rectangle of cells of every placeholder colour on screen."""
+    cells: dict[tuple[object, int], list[tuple[int, int]]] = {}
+    for y, line in enumerate(terminal.cells(_unwrapped(terminal.data))):
+        for x, (symbol, ink, _) in enumerate(line):
+            if symbol.startswith(PLACEHOLDER):
+                upper = (ink, 0) if (ink, 0) not in cells else (ink, _gap(cells[ink, 0], y))
+                cells.setdefault(upper, []).append((x, y))
+    boxes = []
+    for places in cells.values():
+        across, down = zip(*places, strict=True)
+        box = (min(across), min(down), max(across) + 1, max(down) + 1)
+        assert len(places) == (box[2] - box[0]) * (box[3] - box[1])
+        boxes.append(box)
+    return boxes
+
+
+def _gap(places: list[tuple[int, int]], y: int) -> int:
+    """Tell the same picture in the lower row (1) from another line of it in the upper (0)."""
+    return int(y > places[-1][1] + 1)
 
 
 @pytest.mark.parametrize("tmux", [False, True])
@@ -127,13 +171,19 @@ def test_kitty_pictures_are_sent_once_placed_by_id_and_deleted(
     ) as terminal:
         terminal.wait_for(lambda: terminal.data.count(PLACEHOLDER.encode()) > 500)
         terminal.settle()
+        boxes = _placed_boxes(terminal)
         _quit(terminal)
         data = terminal.data
     if tmux:
         assert b"\x1bPtmux;\x1b\x1b_Ga=T" in data
         assert b"\x1b_G" not in data.replace(b"\x1b\x1b_G", b"")
-        data = data.replace(b"\x1bPtmux;", b"").replace(b"\x1b\x1b", b"\x1b")
+        data = _unwrapped(data)
     pictures = kitty_images(data)
+    assert len(boxes) == len(set(boxes)) >= 8
+    for i, one in enumerate(boxes):
+        assert one[2] <= 80
+        assert one[3] <= 23
+        assert not any(_overlap(one, other) for other in boxes[i + 1 :])
     placed = set(re.findall(rb"38;5;(\d+)(?:;48;[\d;]*)?m" + PLACEHOLDER.encode(), data))
     assert len(placed) >= 8
     assert {int(number) for number in placed} <= set(pictures)
@@ -143,10 +193,41 @@ def test_kitty_pictures_are_sent_once_placed_by_id_and_deleted(
     assert {int(n) for n in re.findall(rb"a=d,d=I,q=2,i=(\d+)", data)} == set(pictures)
 
 
-def test_cells_are_drawn_where_nothing_better_is_known(tmp_path: Path) -> None:
-    make_project(tmp_path)
+_LIT = dict(zip(SYMBOLS, ("", "01", "02", "03", "0", "1", "2", "3"), strict=True))
+
+
+def _cell_pictures(terminal: FakeTerminal) -> list[Image.Image]:
+    """Cut the pictures out of the text screen, 2x2 pixels a cell; captions and frame are darker."""
+    cells = terminal.cells()
+    pixels = np.zeros((2 * len(cells), 2 * len(cells[0]), 3), dtype=np.uint8)
+    for y, line in enumerate(cells):
+        for x, (symbol, ink, paper) in enumerate(line):
+            for corner in range(4) if symbol in _LIT else ():
+                color = ink if str(corner) in _LIT[symbol] else paper
+                pixels[2 * y + corner // 2, 2 * x + corner % 2] = color
+    light = pixels.max(axis=2) > 60
+    found = []
+    for left, right in _runs(light.sum(axis=0) > 8):
+        for top, bottom in _runs(light[:, left:right].mean(axis=1) > 0.6):
+            picture = Image.fromarray(pixels[top:bottom, left:right])
+            found.append(picture.resize((picture.width, 2 * picture.height)))  # square pixels
+    return found
+
+
+def _runs(flags: np.ndarray) -> list[tuple[int, int]]:
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(int)))
+    return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True) if b - a >= 6]
+
+
+def test_cells_are_the_photos_where_nothing_better_is_known(tmp_path: Path) -> None:
+    sources = _thumbnails(make_project(tmp_path))
     with FakeTerminal.arena(tmp_path, "--seed", "1", reply=_BASIC) as terminal:
-        terminal.wait_for(lambda: len(re.findall("[\u2580-\u259f]", _text(terminal))) > 200)
+        terminal.wait_for(lambda: len(_cell_pictures(terminal)) == 9)
+        terminal.settle()
+        pictures = _cell_pictures(terminal)
+        assert len(pictures) == 9
+        for picture in pictures:  # whole cells: the box is filled, stretched by half a cell
+            assert min(difference(picture, s.resize(picture.size)) for s in sources) < 8
         assert b"\x1bP0" not in terminal.data
         assert b"\x1b_G" not in terminal.data
 
@@ -163,7 +244,7 @@ def test_late_probe_replies_are_not_taken_for_votes(tmp_path: Path) -> None:
     make_project(tmp_path)
     with FakeTerminal.arena(tmp_path, "--seed", "1", reply=_SILENT) as terminal:
         terminal.wait_for(lambda: b"\x1b[?1049h" in terminal.data)
-        terminal.type((b"\x1bP>|Konsole 23.08 batxn\x1b\\" + XTERM).decode())
+        terminal.type((b"\x1bP>|Konsole 23.08 batxnq\x1b\\" + XTERM).decode())
         terminal.wait_for(lambda: "arena 1/" in terminal.screen()[0])
         terminal.settle()
         assert "arena 1/" in terminal.screen()[0]

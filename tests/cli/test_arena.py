@@ -77,7 +77,7 @@ async def main():
     async with app.run_test(size=(80, 24)) as pilot:
         for _ in range(2000):
             await pilot.pause(0.005)
-            if app._complete_at is not None:
+            if app.canvas.complete_at is not None:
                 break
         await pilot.press("a", "q")
         await pilot.pause(0.2)

@@ -27,6 +27,7 @@ def _choose(data: bytes, tmux: TmuxClient | None = None, requested: str = "auto"
         (b"\x1bP>|Konsole 23.08.1\x1b\\\x1b[?62;1;4c", "sixel"),
         (b"\x1b_Gi=31;OK\x1b\\\x1b[?62c", "cells"),
         (SCREEN, "cells"),
+        (TMUX, "cells"),  # seen through ssh, where tmux claims sixel whatever it runs in
         (b"", "cells"),
     ],
 )
@@ -41,13 +42,37 @@ def test_outside_tmux_names_decide_then_da1(data: bytes, graphics: str) -> None:
         ("kitty(0.41.1)|256,RGB|1|3.5a||", "kitty", None),
         ("kitty(0.41.1)|256,RGB|0|3.5a||", "cells", "tmux set -g allow-passthrough on"),
         ("XTerm(379)|256|0|3.5a||", "cells", "tmux set -as terminal-features ',*:sixel'"),
-        ("XTerm(379)|256|0|3.3a||", "cells", None),
-        ("", "cells", None),
+        ("VTE(7006)|256|0|3.5a||", "cells", "use kitty (0.28 or newer)"),
+        ("XTerm(379)|256|0|3.3a||", "cells", "run it outside tmux, or in tmux 3.4 or newer"),
+        ("", "cells", "run it outside tmux"),
     ],
 )
 def test_inside_tmux_its_client_decides(answer: str, graphics: str, hint: str | None) -> None:
     chosen = _choose(TMUX, parse_tmux(answer))
-    assert (chosen.graphics, chosen.hint, chosen.tmux) == (graphics, hint, True)
+    assert (chosen.graphics, chosen.tmux) == (graphics, True)
+    assert chosen.hint == hint if hint is None else (chosen.hint or "").startswith(hint)
+
+
+@pytest.mark.parametrize(
+    ("data", "more", "hint"),
+    [
+        (XTERM.replace(b";4;", b";"), {}, "xterm -ti vt340"),
+        (b"\x1bP>|VTE(7006)\x1b\\\x1b[?65;1;9c", {}, "use kitty (0.28 or newer)"),
+        (SCREEN, {"STY": "1.tty"}, "run it outside screen"),
+    ],
+)
+def test_a_terminal_without_graphics_is_told_what_would_help(
+    data: bytes, more: dict[str, str], hint: str
+) -> None:
+    chosen = choose(parse_replies(data), environment=UTF8 | more)
+    assert chosen.graphics == "cells"
+    assert (chosen.hint or "").startswith(hint)
+
+
+def test_names_known_for_true_colour_need_no_colorterm_over_ssh() -> None:
+    environment = {"TERM": "xterm-256color", "LANG": "C.UTF-8"}
+    assert choose(parse_replies(FOOT), environment=environment).depth == "truecolor"
+    assert choose(parse_replies(SCREEN), environment=environment).depth == "256"
 
 
 def test_explicit_choice_beats_everything() -> None:
