@@ -39,7 +39,7 @@ def train(
         int | None, typer.Option(help="Pairs in memory at once; 0 finds out what fits.")
     ] = None,
     loss: Annotated[str | None, typer.Option(help="clip or siglip.")] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16 or fp16.")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16, fp16, fp64.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     data: Annotated[
         Path | None, typer.Option(help="Folder of the shards.", rich_help_panel=_DATA)

@@ -8,16 +8,20 @@ touched.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from furnclip.errors import UsageError
+from furnclip.errors import FurnclipError, UsageError
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
+
+# What gloo and NCCL say when a peer is gone; neither raises a class of its own.
+_LOST = re.compile(r"gloo|nccl|connection (closed|reset|refused)|timed out", re.IGNORECASE)
 
 
 @dataclass
@@ -128,6 +132,19 @@ class World:
         distributed.broadcast(shared, src=0)
         return float(shared.item())
 
+    def text_of_leader(self, text: str) -> str:
+        """Return the leader's text: names made from a clock differ between processes."""
+        if self.size == 1:
+            return text
+        import torch
+        from torch import distributed
+
+        length = int(self.of_leader(float(len(text.encode()))))
+        letters = list(text.encode()) if self.leader else [0] * length
+        shared = torch.tensor(letters, dtype=torch.uint8, device=self.device)
+        distributed.broadcast(shared, src=0)
+        return bytes(shared.cpu().tolist()).decode()
+
     @contextmanager
     def out_of_memory_together(self) -> Iterator[None]:
         """Raise ``torch.OutOfMemoryError`` on every rank when one runs out inside the block.
@@ -143,6 +160,20 @@ class World:
             mine = error
         if self.any(flag=mine is not None):
             raise mine or torch.OutOfMemoryError("another rank ran out of memory")
+
+    @contextmanager
+    def lost_processes_named(self, run_id: str) -> Iterator[None]:
+        """Turn what a collective raises when another process died into ``FurnclipError``."""
+        try:
+            yield
+        except RuntimeError as error:
+            if self.size == 1 or not _LOST.search(str(error)):
+                raise
+            raise FurnclipError(
+                f"another process of {run_id} is gone",
+                hint="its own message says why; start the same torchrun command again with "
+                f"--resume {run_id} (with --max-restarts torchrun goes on by itself)",
+            ) from error
 
     def close(self) -> None:
         """End the process group if it was begun here."""

@@ -23,11 +23,19 @@ from furnclip.training.augment import ImageTransform
 from furnclip.training.checkpoint import Position
 from furnclip.training.curves import draw_curves
 from furnclip.training.distributed import World, join_world
+from furnclip.training.lora import quicken
 from furnclip.training.memory import used_mib
 from furnclip.training.model import clip_of, get_model, trainable
 from furnclip.training.publish import publish
 from furnclip.training.recording import Recorder, open_tracker
-from furnclip.training.run import RunPlan, check_data, open_data, plan_run, recorded_run
+from furnclip.training.run import (
+    RunPlan,
+    agreed,
+    check_data,
+    open_data,
+    plan_run,
+    recorded_run,
+)
 from furnclip.training.session import Session
 from furnclip.training.towers import Towers, training_precision
 from furnclip.training.trainer import Objective, Trainer
@@ -97,6 +105,7 @@ def run_training(
 
     world = join_world(pick_device(device))
     try:
+        plan = agreed(plan, world)
         # 2. The model; LoRA's start values come from the seed, the same on all ranks.
         torch.manual_seed(settings.seed)
         model, processor = get_model(
@@ -108,7 +117,9 @@ def run_training(
             lora_targets=settings.lora_targets,
             unfrozen_targets=settings.unfrozen_targets,
         )
-        model.to(world.device)
+        model.to(world.device, torch.float64 if settings.precision == "fp64" else torch.float32)
+        if not settings.compile:  # which fuses peft's own layers
+            quicken(model)
         if settings.gradient_checkpointing:
             clip_of(model).activation_checkpointing_enable()
         frozen_images = settings.scenario in {"linear_probe", "zero_shot"}

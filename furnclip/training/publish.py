@@ -95,7 +95,7 @@ def write_model(
     """
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    plain: Any = clip
+    plain: Any = clip.float()
     with library_output_hidden():
         plain.save_pretrained(temporary)
     saver: Any = processor
@@ -131,6 +131,8 @@ def publish(
     """
     plain, _ = load_model(plan.base)
     plain.requires_grad_(requires_grad=False)
+    if towers.precision == "fp64":
+        plain.double()
     base, tuned = contiguous(merged_state(plain)), contiguous(merged_state(towers.model))
     judge = Towers(
         plain.to(world.device),  # type: ignore[arg-type]

@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from furnclip.config import TrainingSettings
 from furnclip.errors import DataError, Interrupted, StateError, UsageError
-from furnclip.files import sole_writer, writing_in
+from furnclip.files import sole_writer, write_text_atomic, writing_in
 from furnclip.model_files import locate
 from furnclip.progress import Progress
 from furnclip.shards import list_shards
@@ -31,6 +32,7 @@ from furnclip.training.validation import Split, pooled
 if TYPE_CHECKING:
     from transformers import CLIPProcessor
 
+_LAUNCH = "launch"  # in the run's folder: which torchrun began it
 _log = logging.getLogger(__name__)
 
 
@@ -88,6 +90,7 @@ def plan_run(
     list_shards(data / train_split)
     locate(base)
     check_tracker(settings.track)
+    resume = resume or restarted_run(runs_dir)
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     run_id = resume or name or f"{settings.scenario}-{stamp}"
     if Path(run_id).name != run_id or run_id.startswith("."):
@@ -104,11 +107,40 @@ def plan_run(
     )
     if resume is not None:
         check_same(plan.folder, plan.described)
+    elif os.environ.get("RANK", "0") != "0":
+        pass  # the leader looks, before it makes the folder that this process might find
     elif plan.folder.exists():
         raise _taken(run_id)
     elif plan.model_path.exists():
         raise UsageError(f"{plan.model_path} is there already", hint="give another --name")
     return plan
+
+
+def agreed(plan: RunPlan, world: World) -> RunPlan:
+    """Return the plan under the leader's name: two clocks may give two names."""
+    run_id = world.text_of_leader(plan.run_id)
+    return replace(
+        plan,
+        run_id=run_id,
+        folder=plan.folder.with_name(run_id),
+        model_path=plan.model_path.with_name(run_id),
+        resumed=bool(world.of_leader(float(plan.resumed))),
+    )
+
+
+def launch_id() -> str | None:
+    """Return what is the same for all processes that one ``torchrun`` starts here, and restarts."""
+    run = os.environ.get("TORCHELASTIC_RUN_ID")
+    return None if run is None else f"{run} {os.getppid()}"
+
+
+def restarted_run(runs_dir: Path) -> str | None:
+    """Return the run that this ``torchrun`` began before it restarted its processes, if it did."""
+    if os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0":
+        return None
+    begun = [path for path in runs_dir.glob(f"*/{_LAUNCH}") if path.read_text("utf-8") == launch_id()]
+    newest = max(begun, key=lambda path: path.stat().st_mtime, default=None)
+    return None if newest is None else newest.parent.name
 
 
 @contextmanager
@@ -118,7 +150,11 @@ def recorded_run(plan: RunPlan, store: StateStore, world: World) -> Iterator[Non
     Turns Ctrl-C into ``Interrupted`` with the command that goes on. Raises ``UsageError`` when
     another process took the name meanwhile, ``DataError`` when one is training this very run.
     """
-    with _claimed(plan) if world.leader else nullcontext(), _recorded(plan, store, world):
+    with (
+        _claimed(plan) if world.leader else nullcontext(),
+        _recorded(plan, store, world),
+        world.lost_processes_named(plan.run_id),
+    ):
         yield
 
 
@@ -146,6 +182,7 @@ def _recorded(plan: RunPlan, store: StateStore, world: World) -> Iterator[None]:
 
     if world.leader:
         write_settings(plan.folder, plan.described)
+        write_text_atomic(plan.folder / _LAUNCH, launch_id() or "")
         begin_run(
             store,
             run_id=plan.run_id,
@@ -262,7 +299,7 @@ def check_data(plan: RunPlan, data: RunData, world: World) -> None:
                 hint="start a new run without --resume",
             )
     elif world.leader:
-        path.write_text(json.dumps({"fingerprint": fingerprint, "pairs": len(data.train)}), "utf-8")
+        write_text_atomic(path, json.dumps({"fingerprint": fingerprint, "pairs": len(data.train)}))
     batch_size = fitted_batch_size(len(data.train), plan.settings.effective_batch_size)
     smallest = len(data.train) // steps_per_epoch(len(data.train), batch_size)
     if plan.settings.scenario != "zero_shot" and smallest < 2 * world.size:

@@ -77,7 +77,8 @@ def _each(
             blank if pixels is None else pixels.to(towers.device),
             blank if images else split.text(rows).to(towers.device),
         )
-        parts.append(take(towers.pool_frozen(side, micro_batch_size=batch_size)).float())
+        part = take(towers.pool_frozen(side, micro_batch_size=batch_size))
+        parts.append(part if part.dtype == torch.float64 else part.float())
     return parts
 
 
