@@ -203,10 +203,27 @@ def join_world(device: str) -> World:
     if not running:
         if not distributed.is_available():
             raise UsageError("this build of torch cannot train on several processes")
-        distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+        _begin("nccl" if device.startswith("cuda") else "gloo")
     return World(
         rank=distributed.get_rank(),
         size=distributed.get_world_size(),
         device=device,
         owned=not running,
     )
+
+
+def _begin(backend: str) -> None:
+    """Begin the process group, under a name of its own after each restart.
+
+    On one node torchrun keeps its key-value store over a restart (torch 2.13), and gloo would find
+    the addresses of the processes that died.
+    """
+    from torch import distributed
+
+    restarts = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    if restarts == "0" or os.environ.get("LOCAL_WORLD_SIZE") != os.environ["WORLD_SIZE"]:
+        distributed.init_process_group(backend)
+        return
+    store, rank, size = next(distributed.rendezvous("env://"))
+    own = distributed.PrefixStore(f"restart-{restarts}", store)
+    distributed.init_process_group(backend, store=own, rank=rank, world_size=size)

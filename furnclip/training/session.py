@@ -13,7 +13,7 @@ import numpy as np
 
 from furnclip.errors import Interrupted
 from furnclip.files import atomic_path
-from furnclip.progress import Progress
+from furnclip.progress import Progress, Task
 from furnclip.state.training import StepRow
 from furnclip.training.checkpoint import (
     Position,
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _FEW_STEPS = 40
+_SCORE = "validation nDCG@10"
 _log = logging.getLogger(__name__)
 
 
@@ -71,13 +72,13 @@ class Session:
         warmup = warmup_length(
             total, fraction=settings.warmup_fraction, steps=settings.warmup_steps
         )
-        position = self._resumed() or self._begin()
-        began = time.monotonic() - position.seconds
         pairs = len(self.data.train) * settings.epochs
         with (
             StopRequest() as stop,
             self.progress.task("training", total=pairs, unit="pairs") as task,
         ):
+            position = self._resumed(task) or self._begin(task)
+            began = time.monotonic() - position.seconds
             task.advance(pairs * position.step / total)
             while position.epoch <= settings.epochs and not self._stale(position):
                 for inputs, positives in self._batches(position):
@@ -108,14 +109,16 @@ class Session:
                     )
                     self._report(row)
                     task.advance(batch)
-                    task.note(_note(row, position, settings.epochs))
+                    task.point("loss", row.loss)
+                    task.note(_note(row, position, total=total, epochs=settings.epochs))
                     # A signal is obeyed between two steps, by all ranks at the same one.
                     if self.world.any(flag=stop.asked):
                         self._save(position)
                         raise Interrupted("stopped")
                     if position.step % settings.checkpoint_steps == 0:
                         self._save(position)
-                position = self._end_epoch(replace(position, seconds=time.monotonic() - began))
+                position = replace(position, seconds=time.monotonic() - began)
+                position = self._end_epoch(position, task)
                 self._save(position)
                 if self.world.any(flag=stop.asked):  # while validating
                     raise Interrupted("stopped")
@@ -136,12 +139,13 @@ class Session:
                 self.batch_size,
             )
 
-    def _begin(self) -> Position:
+    def _begin(self, task: Task) -> Position:
         """Measure the base on validation and find out how much fits in memory."""
         if self.data.val is not None:
             metrics = evaluate(
                 self.data.val, self.towers, batch_size=self.plan.settings.val_batch_size
             )
+            task.point(_SCORE, metrics[SELECTED_BY])
             if self.recorder is not None:
                 self.recorder.epoch(0, 0, metrics)
         if not self.trainer.micro_batch_size:
@@ -150,7 +154,7 @@ class Session:
             self.trainer.micro_batch_size = self.world.smallest(fitting)
         return Position(micro_batch_size=self.trainer.micro_batch_size)
 
-    def _resumed(self) -> Position | None:
+    def _resumed(self, task: Task) -> Position | None:
         if not self.plan.resumed:
             return None
         position = load_checkpoint(
@@ -162,6 +166,8 @@ class Session:
         if position is not None:
             self.trainer.micro_batch_size = position.micro_batch_size
             self.trainer.scaler.load_state_dict(position.grad_scale)
+            if self.recorder is not None:
+                self.recorder.draw_before(position.step, task, loss="loss", score=_SCORE)
         return position
 
     def _batches(self, position: Position) -> Iterator[tuple[Inputs, Tensor | None]]:
@@ -207,12 +213,13 @@ class Session:
         positives = positive_pairs(table.products[picked], table.captions[picked])
         return None if positives is None else self._moved(positives)
 
-    def _end_epoch(self, position: Position) -> Position:
+    def _end_epoch(self, position: Position, task: Task) -> Position:
         """Validate, keep the weights when they are the best yet, and move to the next epoch."""
         following = replace(position, epoch=position.epoch + 1, step_in_epoch=0)
         if self.data.val is None:
             return following
         metrics = evaluate(self.data.val, self.towers, batch_size=self.plan.settings.val_batch_size)
+        task.point(_SCORE, metrics[SELECTED_BY])
         if self.recorder is not None:
             self.recorder.epoch(position.epoch, position.step, metrics)
         score = self.world.of_leader(metrics[SELECTED_BY])
@@ -263,6 +270,15 @@ class Session:
             self.recorder.step(row)
 
 
-def _note(row: StepRow, position: Position, epochs: int) -> str:
-    best = f" · best nDCG@10 {position.best_score:.3f}" if position.best_epoch else ""
-    return f"loss {row.loss:.3f} · epoch {row.epoch}/{epochs} · lr {row.lr:.1e}{best}"
+def _note(row: StepRow, position: Position, *, total: int, epochs: int) -> str:
+    parts = [
+        f"epoch {row.epoch}/{epochs}",
+        f"step {position.step}/{total}",
+        f"loss {row.loss:.3f}",
+        f"lr {row.lr:.1e}",
+        f"scale {row.logit_scale:.1f}",
+        f"{row.memory_mib / 1024:.2f} GiB",
+    ]
+    if position.best_epoch:
+        parts.append(f"best nDCG@10 {position.best_score:.3f} after epoch {position.best_epoch}")
+    return " · ".join(parts)

@@ -158,3 +158,5 @@ def test_terminal_shows_epoch_loss_rate_and_time_left(here: list[str]) -> None:
     assert "epoch 1/1" in text
     assert "loss" in text
     assert "pairs/s" in text
+    assert "GiB" in text
+    assert any("\u2801" <= letter <= "\u28ff" for letter in text), "no curve of the loss"

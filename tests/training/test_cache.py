@@ -34,8 +34,8 @@ class Towers(nn.Module):
     def encode(self) -> tuple[Callable[[Pair], Tensor], Callable[[Pair], Tensor]]:
         return (lambda chunk: self.image(chunk[0])), (lambda chunk: self.text(chunk[1]))
 
-    def loss(self, kind: str) -> Callable[[Tensor, Tensor], Tensor]:
-        positives = positive_pairs(torch.arange(len(CAPTIONS)), CAPTIONS)
+    def loss(self, kind: str, captions: Tensor = CAPTIONS) -> Callable[[Tensor, Tensor], Tensor]:
+        positives = positive_pairs(torch.arange(len(captions)), captions)
         if kind == "siglip":
             return lambda i, t: siglip_loss(i, t, self.scale, self.bias, positives=positives)
         return lambda i, t: clip_loss(i, t, self.scale, positives=positives)
@@ -72,11 +72,10 @@ def cached(model: Towers, kind: str, size: int) -> Tensor:
     return model.gradient()
 
 
-def accumulate_naively(model: Towers, size: int) -> None:
+def accumulate_naively(model: Towers, size: int, kind: str = "clip") -> None:
     """Add up the gradients of micro-batches, each with its own positives, as is often done."""
     for (image, text), captions in zip(chunks(size), torch.split(CAPTIONS, size), strict=True):
-        positives = positive_pairs(torch.arange(len(captions)), captions)
-        loss = clip_loss(model.image(image), model.text(text), model.scale, positives=positives)
+        loss = model.loss(kind, captions)(model.image(image), model.text(text))
         torch.autograd.backward(loss * len(image) / len(CAPTIONS))
 
 

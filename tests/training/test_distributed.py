@@ -34,8 +34,11 @@ def torchrun(ranks: int, *arguments: str) -> None:
     subprocess.run(command, check=True, timeout=240, env=environment())
 
 
-def three_steps(world: World, *, chunk: int) -> dict[str, Any]:
-    """Train three steps on this rank's share of the pairs; products repeat across ranks."""
+def three_steps(world: World, *, chunk: int, twice: bool = False) -> dict[str, Any]:
+    """Train three steps on this rank's share of the pairs; products repeat across ranks.
+
+    ``twice`` counts the gradient of ``logit_scale`` once a rank, as a control.
+    """
     model = Towers()
     parameters = list(model.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=0.01)
@@ -54,7 +57,8 @@ def three_steps(world: World, *, chunk: int) -> dict[str, Any]:
             world=world,
         )
         world.reduce_gradients(
-            [p for p in parameters if p is not model.bias], replicated=[model.scale]
+            [p for p in parameters if p is not model.bias],
+            replicated=[] if twice else [model.scale],
         )
         record["losses"].append(float(loss))
         record["gradients"].append(model.gradient().tolist())
@@ -151,7 +155,7 @@ def test_one_process_is_its_own_world(monkeypatch: pytest.MonkeyPatch) -> None:
 def _rank() -> None:
     folder, chunk = Path(sys.argv[1]), int(sys.argv[2])
     world = join_world("cpu")
-    record = three_steps(world, chunk=chunk)
+    record = three_steps(world, chunk=chunk, twice="twice" in sys.argv)
     (folder / f"{world.rank}.json").write_text(json.dumps(record))
     world.close()
 

@@ -273,10 +273,10 @@ def test_signal_saves_a_checkpoint_and_names_the_command_that_goes_on(
 ) -> None:
     note = session._note
 
-    def signalled(*args: Any) -> str:
+    def signalled(*args: Any, **counts: Any) -> str:
         if args[0].step == 3:
             signal.raise_signal(number)
-        return note(*args)
+        return note(*args, **counts)
 
     with monkeypatch.context() as patched:
         patched.setattr(session, "_note", signalled)
