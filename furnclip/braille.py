@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 # Unicode's braille patterns: the bit of each dot, by row from the top, left and right.
@@ -47,10 +48,7 @@ def _columns(values: Sequence[float], count: int) -> list[float]:
     """Bring the values to ``count`` columns: by means where there are more, else in between."""
     if len(values) >= count:
         edges = [len(values) * i // count for i in range(count + 1)]
-        return [
-            sum(values[start:end]) / (end - start)
-            for start, end in zip(edges, edges[1:], strict=False)
-        ]
+        return [sum(values[start:end]) / (end - start) for start, end in itertools.pairwise(edges)]
     if len(values) == 1:
         return [float(values[0])] * count
     found = []

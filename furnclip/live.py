@@ -34,11 +34,12 @@ class LiveProgress:
         if self._bars is not None:
             yield self._add(description, total, unit)
             return
-        with _bars(self._console) as self._bars:
-            try:
+        self._bars = _bars(self._console)
+        try:
+            with self._bars:
                 yield self._add(description, total, unit)
-            finally:
-                self._bars = None
+        finally:
+            self._bars = None
 
     def _add(self, description: str, total: int | None, unit: str) -> Task:
         bars = self._bars

@@ -42,7 +42,10 @@ def train(
     precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16, fp16, fp64.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     data: Annotated[
-        Path | None, typer.Option(help="Folder of the shards.", rich_help_panel=_DATA)
+        str | None,
+        typer.Option(
+            help="Folder of the shards; s3:// and https:// are streamed.", rich_help_panel=_DATA
+        ),
     ] = None,
     mini: Annotated[
         bool, typer.Option("--mini", help="Train on mini_train.", rich_help_panel=_DATA)
@@ -121,7 +124,7 @@ def train(
     from furnclip.training.main import run_scenarios, run_training
 
     context: dict[str, Any] = {
-        "data": Path(where["data"]),
+        "data": where["data"],
         "base": where["base"],
         "train_split": where["train_split"],
         "runs_dir": loaded.paths.runs_dir,

@@ -54,8 +54,10 @@ class _Svg:
 
     def __init__(self) -> None:
         self.parts = [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
-            'font-family="system-ui, sans-serif" font-size="16">',
+            (
+                f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
+                'font-family="system-ui, sans-serif" font-size="16">'
+            ),
             f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="white"/>',
         ]
 

@@ -12,7 +12,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor, nn
 
 
@@ -90,7 +89,7 @@ def _product() -> Any:
         """Keeps the input and what was dropped; peft keeps the dropped input and a mask as well."""
 
         @staticmethod
-        def forward(
+        def forward(  # noqa: PLR0917  apply passes by place
             ctx: Any,
             x: Tensor,
             weight: Tensor,

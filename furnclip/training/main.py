@@ -33,6 +33,7 @@ from furnclip.training.run import (
     agreed,
     check_data,
     open_data,
+    open_feed,
     plan_run,
     recorded_run,
 )
@@ -71,7 +72,7 @@ class TrainingResult:
 def run_training(
     settings: TrainingSettings,
     *,
-    data: Path,
+    data: Path | str,
     base: str,
     runs_dir: Path,
     models_dir: Path,
@@ -84,6 +85,8 @@ def run_training(
 ) -> TrainingResult:
     """Fine-tune ``base`` on ``data/<train_split>`` and publish the best of it.
 
+    ``data`` is a folder of shards, or the URL (``s3://``, ``http(s)://``) of one, which is
+    streamed: see ``furnclip.training.feeds.RemoteFeed`` for what that gives up.
     ``resume`` is the id of a run to go on with; its settings must be the same. Under several
     processes each calls this; the first writes. Raises ``UsageError``, ``ConfigError`` or
     ``DataError`` before anything is trained, ``Interrupted`` after Ctrl-C or SIGTERM.
@@ -133,7 +136,7 @@ def run_training(
         with recorded_run(plan, state, world):
             # 3. The data: every split indexed, decoded once when it fits in memory.
             shown = progress if world.leader else SILENT
-            splits = open_data(plan, processor, towers, progress=shown)
+            splits = open_data(plan, processor, towers, world, progress=shown)
             check_data(plan, splits, world)
             # 4. Train. Dropout draws differ between ranks from here on.
             torch.manual_seed(settings.seed + world.rank)
@@ -141,7 +144,10 @@ def run_training(
             if settings.scenario != "zero_shot":
                 trainer = Trainer(towers, Objective(towers, settings.loss), world, settings)
                 with _recorder(plan, state, world) as recorder:
-                    session = Session(plan, towers, splits, trainer, recorder, world, shown)
+                    feed = open_feed(plan, splits, processor, towers, world)
+                    session = Session(
+                        plan, towers, feed, splits.val, trainer, recorder, world, shown
+                    )
                     position = session.train()
             # 5. Interpolate with the base, merge, publish, measure once on test.
             with shown.task("merging and measuring", unit="models") as task:
@@ -256,7 +262,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         else:
             choices = get_args(entry.annotation) or None
             parser.add_argument(option, type=type(default), choices=choices, default=default)
-    parser.add_argument("--data", type=Path, default=settings.paths.shards_dir)
+    parser.add_argument("--data", default=str(settings.paths.shards_dir))
     parser.add_argument("--base", default=settings.model.name)
     parser.add_argument("--device", default=settings.model.device)
     parser.add_argument("--name")

@@ -12,7 +12,6 @@ from typing import Any, Protocol
 from furnclip.errors import StateLockedError, UsageError
 from furnclip.progress import Task
 from furnclip.state import StateStore
-
 from furnclip.state.training import StepRow, epochs_of, record_epoch, record_steps, steps_of
 from furnclip.training.validation import SELECTED_BY
 

@@ -22,10 +22,12 @@ from furnclip.shards import list_shards
 from furnclip.state import StateStore
 from furnclip.state.training import begin_run, end_run
 from furnclip.training.checkpoint import check_same, write_settings
-from furnclip.training.data import fitted_batch_size, read_pairs, steps_per_epoch
+from furnclip.training.data import fitted_batch_size, is_remote, read_pairs, steps_per_epoch
 from furnclip.training.distributed import World
+from furnclip.training.feeds import Feed, LocalFeed, RemoteFeed
 from furnclip.training.pixels import image_size, open_pixels
 from furnclip.training.recording import check_tracker
+from furnclip.training.remote import RemoteShards, RemoteTrain
 from furnclip.training.towers import Towers
 from furnclip.training.validation import Split, pooled
 
@@ -44,7 +46,7 @@ class RunPlan:
     folder: Path
     model_path: Path
     settings: TrainingSettings
-    data: Path
+    data: Path | str
     base: str
     train_split: str
     resumed: bool
@@ -73,7 +75,7 @@ class RunPlan:
 def plan_run(
     settings: TrainingSettings,
     *,
-    data: Path,
+    data: Path | str,
     base: str,
     runs_dir: Path,
     models_dir: Path,
@@ -87,7 +89,8 @@ def plan_run(
     differ from the run's.
     """
     # Before torch is imported, a model loaded or a run recorded:
-    list_shards(data / train_split)
+    if not is_remote(data):
+        list_shards(Path(data) / train_split)
     locate(base)
     check_tracker(settings.track)
     resume = resume or restarted_run(runs_dir)
@@ -138,7 +141,9 @@ def restarted_run(runs_dir: Path) -> str | None:
     """Return the run that this ``torchrun`` began before it restarted its processes, if it did."""
     if os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0":
         return None
-    begun = [path for path in runs_dir.glob(f"*/{_LAUNCH}") if path.read_text("utf-8") == launch_id()]
+    begun = [
+        path for path in runs_dir.glob(f"*/{_LAUNCH}") if path.read_text("utf-8") == launch_id()
+    ]
     newest = max(begun, key=lambda path: path.stat().st_mtime, default=None)
     return None if newest is None else newest.parent.name
 
@@ -216,59 +221,102 @@ def _recorded(plan: RunPlan, store: StateStore, world: World) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class RunData:
-    """The splits of a run; ``val`` and ``test`` are None when there are none."""
+    """The splits of a run; ``val`` and ``test`` are None when there are none.
 
-    train: Split
+    ``train`` is rows of local shards, or a remote place to stream them from.
+    """
+
+    train: Split | RemoteTrain
     val: Split | None
     test: Split | None
 
 
 def open_data(
-    plan: RunPlan, processor: CLIPProcessor, towers: Towers, *, progress: Progress
+    plan: RunPlan, processor: CLIPProcessor, towers: Towers, world: World, *, progress: Progress
 ) -> RunData:
     """Index the splits and decode what fits in memory; frozen towers run over them once.
 
     The text tower's features are kept whenever it is frozen, the vision tower's when nothing
     augments the images. ``linear_probe`` never augments, because its speed is its point.
-    ``zero_shot`` only counts the training pairs.
+    ``zero_shot`` only counts the training pairs. Of remote shards ``val`` and ``test`` are copied.
     """
-    settings = plan.settings
-    room = settings.cache_mib * 2**20
+    folder, train = Path(plan.data), None
+    if is_remote(plan.data):
+        remote = RemoteShards.at(str(plan.data))
+        train, folder = remote.train(plan.train_split), plan.folder / "held-out"
+        if world.leader:
+            for name in ("val", "test"):
+                remote.copy(name, folder, progress=progress)
+        world.any(flag=False)  # nobody reads before all is copied
+    room = plan.settings.cache_mib * 2**20
     splits: dict[str, Split] = {}
-    for name in (plan.train_split, "val", "test"):
-        if name != plan.train_split and not any((plan.data / name).glob("*.tar")):
-            _log.warning("no shards in %s: %s", plan.data / name, _WITHOUT[name])
+    for name in ("val", "test") if train else (plan.train_split, "val", "test"):
+        if name != plan.train_split and not any((folder / name).glob("*.tar")):
+            _log.warning("no shards in %s: %s", folder / name, _WITHOUT[name])
             continue
-        with progress.task(f"reading {name}") as task:
-            table = read_pairs(
-                plan.data / name,
-                processor,
-                max_length=towers.clip.config.text_config.max_position_embeddings,
-            )
-            task.total(len(table))
-            task.advance(len(table))
-        idle = name == plan.train_split and settings.scenario == "zero_shot"
-        images = open_pixels(
-            table.reader,
-            size=image_size(processor),
-            cache_bytes=0 if idle else room,
-            workers=settings.workers,
-            pin=towers.device.type == "cuda",
-            progress=progress,
+        split = _open_split(plan, folder / name, processor, towers, room=room, progress=progress)
+        room -= held_bytes(split.images)
+        splits[name] = _pooled(plan, name, split, towers)
+    return RunData(train or splits[plan.train_split], splits.get("val"), splits.get("test"))
+
+
+def _open_split(
+    plan: RunPlan,
+    folder: Path,
+    processor: CLIPProcessor,
+    towers: Towers,
+    *,
+    room: int,
+    progress: Progress,
+) -> Split:
+    with progress.task(f"reading {folder.name}") as task:
+        table = read_pairs(
+            folder,
+            processor,
+            max_length=towers.clip.config.text_config.max_position_embeddings,
         )
-        room -= held_bytes(images)
-        split = Split(table, images)
-        if name != "test" and not idle:
-            augmented = name == plan.train_split and towers.transform.kind != "none"
-            split = pooled(
-                split,
-                towers,
-                batch_size=settings.val_batch_size,
-                images=towers.image_frozen and not augmented,
-                text=towers.text_frozen,
-            )
-        splits[name] = split
-    return RunData(splits[plan.train_split], splits.get("val"), splits.get("test"))
+        task.total(len(table))
+        task.advance(len(table))
+    images = open_pixels(
+        table.reader,
+        size=image_size(processor),
+        cache_bytes=0 if _idle(plan, folder.name) else room,
+        workers=plan.settings.workers,
+        pin=towers.device.type == "cuda",
+        progress=progress,
+    )
+    return Split(table, images)
+
+
+def _pooled(plan: RunPlan, name: str, split: Split, towers: Towers) -> Split:
+    if name == "test" or _idle(plan, name):
+        return split
+    augmented = name == plan.train_split and towers.transform.kind != "none"
+    return pooled(
+        split,
+        towers,
+        batch_size=plan.settings.val_batch_size,
+        images=towers.image_frozen and not augmented,
+        text=towers.text_frozen,
+    )
+
+
+def _idle(plan: RunPlan, name: str) -> bool:
+    """Tell whether a split is only counted."""
+    return name == plan.train_split and plan.settings.scenario == "zero_shot"
+
+
+def open_feed(
+    plan: RunPlan, data: RunData, processor: CLIPProcessor, towers: Towers, world: World
+) -> Feed:
+    """Return the training split as steps."""
+    settings = plan.settings
+    batch_size = fitted_batch_size(len(data.train), settings.effective_batch_size)
+    if isinstance(data.train, Split):
+        return LocalFeed(data.train, towers, world, batch_size, settings.seed)
+    return RemoteFeed(
+        data.train, towers, processor, world, batch_size, settings.seed, settings.workers
+    )
 
 
 _WITHOUT = {
@@ -288,7 +336,11 @@ def check_data(plan: RunPlan, data: RunData, world: World) -> None:
 
     Raises ``DataError`` also when a batch would leave a process without pairs.
     """
-    parts = [split.table.fingerprint for split in (data.train, data.val) if split is not None]
+    parts = [
+        split.table.fingerprint if isinstance(split, Split) else split.fingerprint
+        for split in (data.train, data.val)
+        if split is not None
+    ]
     fingerprint = hashlib.blake2b("".join(parts).encode(), digest_size=8).hexdigest()
     path = plan.folder / "data.json"
     if path.is_file():

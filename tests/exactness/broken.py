@@ -1,4 +1,4 @@
-"""``furnclip`` with one mechanism broken: ``python -m tests.exactness.broken MECHANISM ARGUMENTS``."""
+"""furnclip with a mechanism broken: ``python -m tests.exactness.broken MECHANISM ARGUMENTS``."""
 
 import sys
 from collections.abc import Callable

@@ -88,7 +88,9 @@ def metric_error(**broken: Any) -> float:
     of_gallery = [str(g) for g in noise.integers(0, 30, 157)]
     of_queries = [str(g) for g in noise.integers(0, 30, 41)]
     expected = _oracle(queries, gallery, of_queries, of_gallery)
-    with patch.multiple(metrics, **broken) if broken else patch.object(metrics, "_TIE", metrics._TIE):
+    with (
+        patch.multiple(metrics, **broken) if broken else patch.object(metrics, "_TIE", metrics._TIE)
+    ):
         found = metrics.retrieval_metrics(
             queries, gallery, query_groups=of_queries, gallery_groups=of_gallery
         )
@@ -107,7 +109,9 @@ def collapsed(**broken: Any) -> float:
     """hit@10 of a model that maps everything to one point, 200 products."""
     same = np.repeat(_unit(np.random.default_rng(0).normal(size=(1, 67))), 200, axis=0)
     groups = [str(i) for i in range(200)]
-    with patch.multiple(metrics, **broken) if broken else patch.object(metrics, "_TIE", metrics._TIE):
+    with (
+        patch.multiple(metrics, **broken) if broken else patch.object(metrics, "_TIE", metrics._TIE)
+    ):
         found = metrics.retrieval_metrics(same, same, query_groups=groups, gallery_groups=groups)
     return found.hit_at[10]
 

@@ -41,7 +41,8 @@ def whole_model(*, replay: bool, double: bool) -> float:
     from furnclip.training.distributed import World
     from furnclip.training.lora import quicken
     from furnclip.training.model import get_model, trainable
-    from furnclip.training.towers import Inputs, Towers as Halves
+    from furnclip.training.towers import Inputs
+    from furnclip.training.towers import Towers as Halves
     from tests.tiny import build_tiny_clip
 
     base = build_tiny_clip(Path("dropout"), attention_dropout=0.1)
@@ -65,7 +66,9 @@ def whole_model(*, replay: bool, double: bool) -> float:
         return clip_loss(image, text, scale)
 
     def gradient() -> Tensor:
-        found = torch.cat([p.grad.flatten() for p in trainable(model).values() if p.grad is not None])
+        found = torch.cat(
+            [p.grad.flatten() for p in trainable(model).values() if p.grad is not None]
+        )
         model.zero_grad()
         return found
 

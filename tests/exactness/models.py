@@ -45,7 +45,7 @@ def wrong_names() -> float:
 
 
 def names_of_both_towers() -> float:
-    towers = {name: ("vision_model", "text_model") for name in model_module.LORA_TOWERS}
+    towers = dict.fromkeys(model_module.LORA_TOWERS, ("vision_model", "text_model"))
     with patch.object(model_module, "LORA_TOWERS", towers):
         return wrong_names()
 
@@ -60,9 +60,7 @@ def trained(scenario: str, *, lr: float = 5e-3, thaw: str = "-") -> tuple[Any, d
     before = merged_state(model)
     towers = learning.Towers(model, learning.ImageTransform.of(processor, "none"), device="cpu")
     world = learning.World(sizes=[learning.PAIRS])
-    trainer = learning.Trainer(
-        towers, learning.Objective(towers, "clip"), world, learning.SETTINGS
-    )
+    trainer = learning.Trainer(towers, learning.Objective(towers, "clip"), world, learning.SETTINGS)
     inputs = learning.noise(Path("base"))
     for _ in range(5):
         trainer.step(inputs, None, lr=lr)
@@ -79,7 +77,9 @@ def frozen_change(thaw: str = "-") -> float:
         name
         for name in before
         if name in HEAD
-        or (name.startswith("vision_model") and name.endswith(tuple(f"{t}.weight" for t in targets)))
+        or (
+            name.startswith("vision_model") and name.endswith(tuple(f"{t}.weight" for t in targets))
+        )
     }
     assert all(not torch.equal(before[name], after[name]) for name in free)
     return max(float((after[name] - before[name]).abs().max()) for name in before.keys() - free)

@@ -30,14 +30,14 @@ def two_ranks(*arguments: str) -> float:
     alone = ranks.three_steps(World(), chunk=2)
     folder = Path("ranks")
     folder.mkdir(exist_ok=True)
-    ranks.torchrun(2, "-m", "tests.training.test_distributed", str(folder.resolve()), "2", *arguments)
+    ranks.torchrun(
+        2, "-m", "tests.training.test_distributed", str(folder.resolve()), "2", *arguments
+    )
     worst = 0.0
     for rank in range(2):
         found = json.loads((folder / f"{rank}.json").read_text())
         for name in ("losses", "gradients", "weights"):
-            mine, other = (
-                torch.tensor(each[name], dtype=torch.float64) for each in (found, alone)
-            )
+            mine, other = (torch.tensor(each[name], dtype=torch.float64) for each in (found, alone))
             worst = max(worst, float((mine - other).norm() / other.norm()))
     return worst
 
@@ -111,7 +111,9 @@ def difference(name: str) -> float:
     return max(abs(a[key] - b[key]) for a, b in pairs for key in a)
 
 
-def two_processes(name: str, *, program: str = "furnclip", mechanism: tuple[str, ...] = ()) -> float:
+def two_processes(
+    name: str, *, program: str = "furnclip", mechanism: tuple[str, ...] = ()
+) -> float:
     command = [*ranks.TORCHRUN, "--nproc-per-node=2", "-m", program, *mechanism, *demo()]
     subprocess.run(
         [*command, "--name", name],

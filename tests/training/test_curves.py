@@ -1,5 +1,5 @@
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def test_picture_shows_both_curves(tmp_path: Path, count: int) -> None:
     assert blue[:, pixels.shape[1] // 2 :].any()
     if count > 1:
         assert blue[:, : pixels.shape[1] // 2].any()
-    drawing = ElementTree.parse(tmp_path / "curves.svg").getroot()
+    drawing = ET.parse(tmp_path / "curves.svg").getroot()
     lines = [each for each in drawing.iter() if each.get("stroke") == "#1f5fa8"]
     assert [len(str(each.get("points")).split()) for each in lines] == [count, count]
     words = [str(each.text) for each in drawing.iter() if each.tag.endswith("text")]

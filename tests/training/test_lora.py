@@ -82,7 +82,9 @@ def test_positions_are_those_of_independent_coins(count: int, rate: float) -> No
     assert abs(float(dropped.mean()) - rate) < 5 * spread + 1.0 * (count < 10)
     if count > 10:  # neighbours do not know of each other
         both = float((dropped[1:] * dropped[:-1]).mean())
-        assert abs(both - rate**2) < 5 * (rate**2 * (1 - rate**2) / count) ** 0.5 + 2 * rate * spread
+        assert (
+            abs(both - rate**2) < 5 * (rate**2 * (1 - rate**2) / count) ** 0.5 + 2 * rate * spread
+        )
 
 
 def test_first_and_last_elements_are_dropped_as_often_as_any() -> None:

@@ -1,7 +1,7 @@
 """One optimiser step of open_clip and of sentence-transformers, through their own training code.
 
-Runs in an environment that has them: ``python step_peers.py TASK FOLDER KEY=VALUE...``, where FOLDER
-holds what ``bench_step`` prepared. Prints one JSON line.
+Runs in an environment that has them: ``python step_peers.py TASK FOLDER KEY=VALUE...``, where
+FOLDER holds what ``bench_step`` prepared. Prints one JSON line.
 """
 
 import json
@@ -27,7 +27,9 @@ def forget_peak() -> None:
     Path("/proc/self/clear_refs").write_text("5", "ascii")
 
 
-def measured(step: Callable[[], object], warm: Callable[[], object], pairs: int) -> dict[str, float]:
+def measured(
+    step: Callable[[], object], warm: Callable[[], object], pairs: int
+) -> dict[str, float]:
     """Time one step after a small one; its peak memory is that of the whole process."""
     warm()
     forget_peak()
@@ -94,7 +96,7 @@ def sentence_transformer(folder: Path, scenario: str, dropout: float) -> Any:
     model = SentenceTransformer(modules=[Transformer(str(folder / "model"))], device="cpu")
     clip = model[0].model
     if scenario == "dual_lora":
-        # What ``model.add_adapter`` calls; transformers 5.24 asks there for a peft not released yet.
+        # What ``model.add_adapter`` calls; there transformers 5.24 asks for an unreleased peft.
         from peft import LoraConfig, inject_adapter_in_model
 
         targets = ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"]
@@ -109,7 +111,9 @@ def sentence_transformer(folder: Path, scenario: str, dropout: float) -> Any:
 
 def columns(images: torch.Tensor, ids: torch.Tensor) -> list[dict[str, Any]]:
     """What its collator makes of a column of images and one of texts, padded to the longest."""
-    mask = (torch.arange(ids.shape[1]) <= ids.argmax(dim=1)[:, None]).long()  # the end token is last
+    mask = (
+        torch.arange(ids.shape[1]) <= ids.argmax(dim=1)[:, None]
+    ).long()  # the end token is last
     longest = int(mask.sum(dim=1).max())
     return [
         {"pixel_values": images, "modality": "image"},
@@ -198,7 +202,9 @@ def open_clip_error(dropout: float, micro: int, *, pairs: int = 32) -> dict[str,
     for _ in range(2):
         model.zero_grad()
         parts = [model(i, t) for i, t in Batches(images, ids, micro)]
-        image, text = (torch.cat([p[k] for p in parts]) for k in ("image_features", "text_features"))
+        image, text = (
+            torch.cat([p[k] for p in parts]) for k in ("image_features", "text_features")
+        )
         torch.autograd.backward(loss(image, text, parts[0]["logit_scale"]))
         errors.append(
             (relative(found, flat(model)), relative(towers, flat(model, without="logit_scale")))
@@ -209,7 +215,7 @@ def open_clip_error(dropout: float, micro: int, *, pairs: int = 32) -> dict[str,
 def sentence_transformers_error(folder: Path, dropout: float, micro: int) -> dict[str, float]:
     inputs = torch.load(folder / "inputs.pt", weights_only=True)
     images, ids = inputs["normalised"].double(), inputs["ids"]
-    model = sentence_transformer(folder, "full" if dropout else "full", dropout).double()
+    model = sentence_transformer(folder, "full", dropout).double()
     loss = symmetric_loss(model, 14.3, micro)
     torch.manual_seed(1)
     torch.autograd.backward(loss(columns(images, ids), None))
