@@ -134,10 +134,10 @@ def test_copy_that_is_not_what_the_manifest_says_is_refused(bucket: Any) -> None
 @pytest.mark.filterwarnings("ignore")
 def test_place_without_a_manifest_is_named(bucket: Any) -> None:
     bucket.mkdir("empty")
-    with pytest.raises(DataError, match="s3://empty/manifest.json"):
+    with pytest.raises(DataError, match=r"s3://empty/manifest\.json"):
         RemoteShards.at("s3://empty/")
 
 
 def test_other_schemes_are_refused_by_name() -> None:
-    with pytest.raises(ConfigError, match="cannot train from gs://x/manifest.json"):
+    with pytest.raises(ConfigError, match=r"cannot train from gs://x/manifest\.json"):
         RemoteShards.at("gs://x")
