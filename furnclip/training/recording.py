@@ -108,7 +108,10 @@ class _WeightsAndBiases:
         self._run.log(dict(values), step=step)
 
     def close(self) -> None:
+        import wandb
+
         self._run.finish()
+        wandb.teardown()  # waits until its own process has written the file
 
 
 def check_tracker(kind: str) -> None:
