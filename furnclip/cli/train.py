@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from furnclip.config import TrainingSettings
-    from furnclip.training.main import TrainingResult
+    from furnclip.training.results import TrainingResult
 
 _DATA, _LORA, _RUN = "Data", "LoRA", "Run"
 _SHOWN = ("hit@1", "hit@5", "hit@10", "recall@10", "mrr", "ndcg@10", "map", "median_rank")
@@ -121,7 +121,8 @@ def train(
             return
         given = {"data": data, "base": base, "train_split": "mini_train" if mini else None}
         chosen, where = _as_begun(loaded.paths.runs_dir / resume, chosen, typed | given)
-    from furnclip.training.main import run_scenarios, run_training
+    from furnclip.training.main import run_training
+    from furnclip.training.scenarios import run_scenarios
 
     context: dict[str, Any] = {
         "data": where["data"],
@@ -199,17 +200,13 @@ def _show(result: TrainingResult, *, as_json: bool) -> None:
     if as_json:
         print_json(result)
         return
-    split, base, tuned = (result.metrics[key] for key in ("split", "base", "tuned"))
+    metrics = result.metrics
     print_table(
-        f"{split} split, base against {result.scenario}",
-        ("metric", "base", "tuned", "change"),
-        [
-            (name.replace("_", " ").replace(".", ", "), *map(_number, (a, b)), f"{b - a:+.3f}")
-            for name in tuned
-            if name.split(".")[1] in _SHOWN
-            for a, b in [(base[name], tuned[name])]
-        ],
-        right=(1, 2, 3),
+        f"{metrics['split']} split, base against {result.scenario}"
+        + (" (mean and 95% interval)" if "intervals" in metrics else ""),
+        ("metric", "base", "tuned", "change", "p"),
+        [_metric_row(name, metrics) for name in metrics["tuned"] if name.split(".")[1] in _SHOWN],
+        right=(1, 2, 3, 4),
     )
     if result.model_path is None:
         say("zero_shot trains nothing; no model was written")
@@ -221,6 +218,20 @@ def _show(result: TrainingResult, *, as_json: bool) -> None:
     )
     say(f"model: {result.model_path}   curves: {result.curves}")
     next_step("furnclip embed")
+
+
+def _metric_row(name: str, metrics: Mapping[str, Any]) -> list[str]:
+    """Return a metric of base and tuned with intervals, the change and its p-value."""
+    values = [metrics[which][name] for which in ("base", "tuned")]
+    cells = [_number(value) for value in values] + [f"{values[1] - values[0]:+.3f}", ""]
+    change = metrics.get("compared", {}).get(name)
+    if change is not None:
+        for place, which in enumerate(("base", "tuned")):
+            low, high = metrics["intervals"][which][name]
+            cells[place] += f" {low:.2f}..{high:.2f}"
+        cells[2] += f" {change['low']:+.2f}..{change['high']:+.2f}"
+        cells[3] = "<0.001" if change["p"] < 0.001 else f"{change['p']:.3f}"
+    return [name.replace("_", " ").replace(".", ", "), *cells]
 
 
 def _compare(results: Sequence[TrainingResult], *, as_json: bool) -> None:

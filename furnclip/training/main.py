@@ -7,15 +7,12 @@ micro-batch, the number of loader processes, an interruption, or (up to rounding
 from __future__ import annotations
 
 import argparse
-import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
-from furnclip.config import Scenario, TrainingSettings, load_settings
-from furnclip.errors import ConfigError
+from furnclip.config import TrainingSettings, load_settings
 from furnclip.progress import SILENT, Progress
 from furnclip.state import StateStore
 from furnclip.state.training import epochs_of, finish_run, steps_of
@@ -28,45 +25,13 @@ from furnclip.training.memory import used_mib
 from furnclip.training.model import clip_of, get_model, trainable
 from furnclip.training.publish import publish
 from furnclip.training.recording import Recorder, open_tracker
-from furnclip.training.run import (
-    RunPlan,
-    agreed,
-    check_data,
-    open_data,
-    open_feed,
-    plan_run,
-    recorded_run,
-)
+from furnclip.training.results import TrainingResult, keep
+from furnclip.training.run import RunPlan, agreed, plan_run, recorded_run
+from furnclip.training.run_data import check_data, open_data, open_feed
 from furnclip.training.session import Session
 from furnclip.training.towers import Towers, training_precision
 from furnclip.training.trainer import Objective, Trainer
 from furnclip.training.validation import SELECTED_BY
-
-_log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """What a run gave.
-
-    ``metrics`` has ``split`` (the one measured), ``base`` and ``tuned`` (name to value, such as
-    ``text_to_image.hit@1``), and ``validation`` by alpha. ``model_path`` is None for zero_shot.
-    """
-
-    run_id: str
-    scenario: str
-    base: str
-    model_path: Path | None
-    metrics: dict[str, Any]
-    best_epoch: int | None
-    epochs: int
-    steps: int
-    alpha: float | None
-    seconds: float
-    peak_memory_mib: float
-    trained_parameters: int
-    parameters: int
-    curves: Path | None
 
 
 def run_training(
@@ -178,33 +143,10 @@ def run_training(
                     metrics=result.metrics,
                 )
                 _draw(plan, state)
+                keep(plan.folder, result)
             return result
     finally:
         world.close()
-
-
-def run_scenarios(
-    settings: TrainingSettings,
-    *,
-    name: str | None = None,
-    scenarios: Sequence[str] = get_args(Scenario),
-    **where: Any,
-) -> list[TrainingResult]:
-    """Run the scenarios one after another from one configuration; ``where`` as ``run_training``.
-
-    Runs are called ``<name>-<scenario>``. A scenario that this base cannot be trained with (its
-    targets match nothing) is left out, with a warning.
-    """
-    results: list[TrainingResult] = []
-    for scenario in scenarios:
-        chosen = settings.model_copy(update={"scenario": scenario})
-        try:
-            results.append(
-                run_training(chosen, name=f"{name}-{scenario}" if name else None, **where)
-            )
-        except ConfigError as error:
-            _log.warning("%s is left out: %s (%s)", scenario, error, error.hint)
-    return results
 
 
 def _draw(plan: RunPlan, state: StateStore) -> None:

@@ -24,8 +24,9 @@ from furnclip.state import StateStore
 from furnclip.state.training import epochs_of, latest_run, list_runs, steps_of
 from furnclip.training import main as main_module
 from furnclip.training import publish, session
-from furnclip.training.main import TrainingResult, main, parse_args, run_training
+from furnclip.training.main import main, parse_args, run_training
 from furnclip.training.model import get_model
+from furnclip.training.results import TrainingResult
 from furnclip.training.trainer import StepOutcome, Trainer
 from furnclip.training.validation import evaluate
 from tests.tiny import build_tiny_clip
