@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from furnclip.errors import FurnclipError, UsageError
 
@@ -224,6 +224,7 @@ def _begin(backend: str) -> None:
     if restarts == "0" or os.environ.get("LOCAL_WORLD_SIZE") != os.environ["WORLD_SIZE"]:
         distributed.init_process_group(backend)
         return
-    store, rank, size = next(distributed.rendezvous("env://"))
-    own = distributed.PrefixStore(f"restart-{restarts}", store)
+    rendezvous: Any = distributed  # neither name is exported to type checkers
+    store, rank, size = next(rendezvous.rendezvous("env://"))
+    own = rendezvous.PrefixStore(f"restart-{restarts}", store)
     distributed.init_process_group(backend, store=own, rank=rank, world_size=size)

@@ -51,12 +51,12 @@ TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
 def forward_flops(config: Any, *, tokens: int) -> float:
     """Return F of the docstring for captions of ``tokens`` tokens."""
     vision, text = config.vision_config, config.text_config
-    patches = (vision.image_size // vision.patch_size) ** 2
-    flops = 2.0 * patches * vision.hidden_size * 3 * vision.patch_size**2
+    patches = int(vision.image_size // vision.patch_size) ** 2
+    flops: float = 2.0 * patches * vision.hidden_size * 3 * vision.patch_size**2
     for tower, length in ((vision, patches + 1), (text, tokens)):
         d, f = tower.hidden_size, tower.intermediate_size
         layer = length * (2 * (4 * d * d + 2 * d * f) + 4 * length * d)
-        flops += tower.num_hidden_layers * layer
+        flops += float(tower.num_hidden_layers * layer)
     return flops
 
 

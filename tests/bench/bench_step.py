@@ -73,7 +73,7 @@ def write_model(folder: Path, *, tiny: bool) -> None:
 
     from furnclip.demo.tiny_clip import train_tokenizer
 
-    config = CLIPConfig()
+    config: Any = CLIPConfig()
     if tiny:
         # fmt: off
         tower = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,

@@ -30,11 +30,10 @@ def read(folder: Path) -> Inputs:
 
 
 def step(folder: Path, *, micro: int, scenario: str) -> dict[str, float]:
-    everything = {"unfrozen_targets": (".*",)} if scenario == "full" else {}
     model, _ = get_model(
         "unfrozen_targets" if scenario == "full" else scenario,
         base=folder / "model",
-        **everything,
+        unfrozen_targets=(".*",),
     )
     quicken(model)
     towers = Towers(model, ImageTransform("none", MEAN, STD), device="cpu")

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import warnings
 from pathlib import Path
+from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
@@ -20,8 +21,9 @@ def main() -> int:
     logging.disable(logging.WARNING)
     from transformers.utils import logging as transformers_logging
 
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
+    talk: Any = transformers_logging
+    talk.set_verbosity_error()
+    talk.disable_progress_bar()
     from tests.exactness import data, gradients, models, processes
 
     words = sys.argv[1:]

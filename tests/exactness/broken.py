@@ -8,12 +8,13 @@ from typing import Any
 def forget_random_state() -> None:
     """Resume without the random state of the checkpoint."""
     from furnclip.training import checkpoint
+    from furnclip.training.cache import RandomState
 
-    class Forgetful(checkpoint.RandomState):
+    class Forgetful(RandomState):
         def restore(self, device: Any) -> None:
             """Leave the generators as a new process has them."""
 
-    checkpoint.RandomState = Forgetful  # type: ignore[misc]
+    setattr(checkpoint, "RandomState", Forgetful)  # noqa: B010  for type checkers it is not there
 
 
 def sum_no_gradients() -> None:

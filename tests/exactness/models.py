@@ -10,7 +10,11 @@ from torch import Tensor
 
 from furnclip.training import model as model_module
 from furnclip.training import publish
+from furnclip.training.augment import ImageTransform
+from furnclip.training.distributed import World
 from furnclip.training.model import get_model, merged_state, trainable
+from furnclip.training.towers import Inputs, Towers
+from furnclip.training.trainer import Objective, Trainer
 from tests.exactness.check import Check
 from tests.tiny import build_tiny_clip
 from tests.training import test_trainer as learning
@@ -58,9 +62,9 @@ def trained(scenario: str, *, lr: float = 5e-3, thaw: str = "-") -> tuple[Any, d
         if thaw in name:
             parameter.requires_grad = True
     before = merged_state(model)
-    towers = learning.Towers(model, learning.ImageTransform.of(processor, "none"), device="cpu")
-    world = learning.World(sizes=[learning.PAIRS])
-    trainer = learning.Trainer(towers, learning.Objective(towers, "clip"), world, learning.SETTINGS)
+    towers = Towers(model, ImageTransform.of(processor, "none"), device="cpu")
+    world = World(sizes=[learning.PAIRS])
+    trainer = Trainer(towers, Objective(towers, "clip"), world, learning.SETTINGS)
     inputs = learning.noise(Path("base"))
     for _ in range(5):
         trainer.step(inputs, None, lr=lr)
@@ -131,7 +135,7 @@ def misses(*, shuffled: bool) -> float:
     """Learn 64 pairs by heart; the share whose own picture is then not found first."""
     inputs = learning.noise(base())
     order = torch.randperm(learning.PAIRS, generator=torch.Generator().manual_seed(1))
-    shown = learning.Inputs(inputs.image, inputs.text[order]) if shuffled else inputs
+    shown = Inputs(inputs.image, inputs.text[order]) if shuffled else inputs
     trainer = learning.make(Path("base"))
     for _ in range(150):
         trainer.step(shown, None, lr=2e-3)

@@ -108,7 +108,7 @@ def difference(name: str) -> float:
         for each in ("one", name)
     )
     pairs = [(one[kind], found[kind]) for kind in ("tuned", "validation")]
-    return max(abs(a[key] - b[key]) for a, b in pairs for key in a)
+    return float(max(abs(a[key] - b[key]) for a, b in pairs for key in a))
 
 
 def two_processes(

@@ -52,7 +52,8 @@ class Batches:
         """Nothing is shuffled."""
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        return iter(zip(self.images.split(self.micro), self.texts.split(self.micro), strict=True))
+        parts = (torch.split(each, self.micro) for each in (self.images, self.texts))
+        return iter(zip(*parts, strict=True))
 
 
 def open_clip_args(accumulate: int, micro: int, clip: float | None) -> Namespace:
