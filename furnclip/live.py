@@ -70,7 +70,8 @@ def drawn_curves(curves: dict[str, list[float]], width: int) -> Text:
     """Return the curves side by side."""
     from rich.text import Text
 
-    shown = {name: list(values) for name, values in curves.items() if values}
+    drawable = {name: list(values) for name, values in curves.items() if len(values) > 1}
+    shown = dict(sorted(drawable.items(), key=lambda item: -len(item[1])))  # steps, then epochs
     each = min(58, (width - 2) // max(1, len(shown)) - 2)
     if each < 16:  # no room
         return Text("")

@@ -126,18 +126,21 @@ def steps(args: argparse.Namespace, folder: Path) -> None:
         "open_clip --accum-freq, all": peer(args.peers, "open_clip", folder, **micro),
     }
     print(f"one step of ViT-B/32, batch {args.effective} in micro-batches of {args.micro}, fp32")
-    print(f"{'':36}{'trained':>12}{'s':>8}{'samples/s':>11}{'peak MiB':>10}")
+    print(f"{'':36}{'trained':>12}{'s':>8}{'samples/s':>11}{'a core-s':>10}{'peak MiB':>10}")
     for name, row in found.items():
         print(
             f"{name:36}{row['trained']:>12,}{row['seconds']:>8.1f}"
-            f"{row['pairs_per_second']:>11.2f}{row['peak_mib']:>10,.0f}"
+            f"{row['pairs_per_second']:>11.2f}{row['pairs_per_core_second']:>10.2f}"
+            f"{row['peak_mib']:>10,.0f}",
+            flush=True,
         )
     mine, *others = found.values()
     best = max(others, key=lambda row: row["pairs_per_second"])
     least = min(row["peak_mib"] for row in others)
     faster = mine["pairs_per_second"] / best["pairs_per_second"]
+    leaner = mine["pairs_per_core_second"] / max(row["pairs_per_core_second"] for row in others)
     print(
-        f"furnclip / best peer: samples/s x{faster:.2f} (aim 1.2), "
+        f"furnclip / best peer: samples/s x{faster:.2f} (aim 1.2), a core-second x{leaner:.2f}, "
         f"memory x{mine['peak_mib'] / best['peak_mib']:.2f} of the fastest peer's, "
         f"x{mine['peak_mib'] / least:.2f} of the leanest's (aim 0.8)",
         flush=True,
