@@ -12,13 +12,13 @@ import os
 import sys
 import tarfile
 import tempfile
-import time
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 from furnclip.images import load_letterboxed
 from tests.bench.bench_step import _json, captions, write_model
+from tests.bench.peers.data_peers import rate
 
 PEERS = Path(__file__).parent / "peers" / "data_peers.py"
 _A_SHARD = 250
@@ -55,7 +55,7 @@ def write_samples(folder: Path, images: list[bytes], texts: list[str]) -> None:
     (folder / "count.json").write_text(json.dumps(len(images)))
 
 
-def furnclip_rate(folder: Path, workers: int, batch: int, augmentation: str) -> float:
+def furnclip_rate(folder: Path, workers: int, batch: int, augmentation: str) -> dict[str, float]:
     from furnclip.encoder import load_model
     from furnclip.training.data import get_wds_pipeline
 
@@ -67,13 +67,7 @@ def furnclip_rate(folder: Path, workers: int, batch: int, augmentation: str) -> 
         workers=workers,
         augmentation=augmentation,
     )
-    seconds = 0.0
-    for _ in range(2):
-        seen, start = 0, time.perf_counter()
-        for found in pipeline:
-            seen += len(found["input_ids"])
-        seconds = time.perf_counter() - start
-    return seen / seconds
+    return rate(pipeline, lambda found: len(found["input_ids"]))
 
 
 def main() -> None:
@@ -84,8 +78,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--photos", help="a folder of JPEGs; default: drawn ones")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory() as work:
+        folder = Path(work)
         write_model(folder / "model", tiny=False)
         write_samples(folder, photos(args.photos, args.count), captions(None, args.count))
         ours = {
@@ -93,19 +87,22 @@ def main() -> None:
             for kind in ("none", "simple")
         }
         settings = [f"workers={args.workers}", f"batch={args.batch}"]
-        theirs = {
-            task: float(_json([args.peers, str(PEERS), task, name, *settings])["per_second"])
-            for task in ("open_clip", "files")
+        found = {f"furnclip, augmentation {kind}": row for kind, row in ours.items()} | {
+            name: _json([args.peers, str(PEERS), task, str(folder), *settings])
+            for name, task in (
+                ("open_clip's webdataset", "open_clip"),
+                ("a PIL file and CLIPProcessor", "files"),
+            )
         }
     print(f"{args.count} photos of 224 pixels, {args.workers} workers, batches of {args.batch}")
-    for kind, per_second in ours.items():
-        print(f"  furnclip, augmentation {kind:8}{per_second:>10,.0f} samples/s")
-    print(f"  open_clip's webdataset         {theirs['open_clip']:>10,.0f} samples/s")
-    print(f"  a PIL file and CLIPProcessor   {theirs['files']:>10,.0f} samples/s")
-    print(
-        f"furnclip (simple) / open_clip x{ours['simple'] / theirs['open_clip']:.1f} (aim 2), "
-        f"/ files x{ours['simple'] / theirs['files']:.1f} (aim 4)"
-    )
+    print(f"{'':32}{'samples/s':>11}{'a core-s':>10}")
+    for name, row in found.items():
+        print(f"{name:32}{row['per_second']:>11,.0f}{row['per_core_second']:>10,.0f}")
+    _, mine, *others = found.values()
+    for (name, aim), row in zip((("open_clip", 2), ("files", 4)), others, strict=True):
+        faster = mine["per_second"] / row["per_second"]
+        leaner = mine["per_core_second"] / row["per_core_second"]
+        print(f"furnclip (simple) / {name}: x{faster:.1f} (aim {aim}), a core-second x{leaner:.1f}")
 
 
 if __name__ == "__main__":
