@@ -39,9 +39,15 @@ def labelled(name: str, values: Sequence[float], *, width: int, height: int) -> 
     columns = _columns(values, 2 * (width - 7))
     drawn = curve(columns, width=width - 7, height=height)
     margins = [""] * height
-    margins[0], margins[-1] = f"{max(columns):.3g}", f"{min(columns):.3g}"
+    margins[0], margins[-1] = _short(max(columns)), _short(min(columns))
     lines = [f"{margin:>6} {line}" for margin, line in zip(margins, drawn, strict=True)]
     return [*lines, f"{'':7}{name} {values[-1]:.4g}"[:width].ljust(width)]
+
+
+def _short(value: float) -> str:
+    """Return three digits of a number in at most six letters."""
+    text = f"{value:.3g}"
+    return text if len(text) <= 6 else f"{value:.0e}".replace("e+0", "e").replace("e-0", "e-")
 
 
 def _columns(values: Sequence[float], count: int) -> list[float]:

@@ -33,7 +33,7 @@ def test_steep_step_is_drawn_without_a_gap() -> None:
     assert {row for column, row in found if column == 2} == set(range(1, 8))
 
 
-@pytest.mark.parametrize("values", [[0.5], [2.0, 2.0], list(range(10_000))])
+@pytest.mark.parametrize("values", [[0.5], [2.0, 2.0], list(range(10_000)), [-1e-12, 5e11]])
 def test_any_number_of_values_fits_the_width(values: list[float]) -> None:
     lines = labelled("loss", values, width=30, height=4)
     assert [len(line) for line in lines] == [30] * 5
@@ -69,5 +69,5 @@ def test_long_run_keeps_few_points_and_the_whole_curve() -> None:
             task.point("loss", float(20_000 - step))
         values = progress._bars.curves["loss"]
         assert len(values) < 4096
-        assert values[0] > 19_900
+        assert values[0] > 19_000
         assert values[-1] == 1.0

@@ -41,6 +41,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Any:
             ("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}"),
         ):
             monkeypatch.setenv(name, value)
+        s3fs.S3FileSystem.clear_instance_cache()  # one of another test's server
         yield s3fs.S3FileSystem(skip_instance_cache=True)
     finally:
         server.stop()
