@@ -19,11 +19,9 @@ from furnclip.errors import FurnclipError
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
-    from rich.progress import Progress as RichBars
-    from rich.progress import TaskID, TextColumn
     from rich.table import Table
 
-    from furnclip.progress import Progress, Task
+    from furnclip.progress import Progress
 
 
 class _Verbosity:
@@ -142,7 +140,9 @@ def progress() -> Progress:
         from furnclip.progress import SILENT
 
         return SILENT
-    return _RichProgress()
+    from furnclip.live import LiveProgress
+
+    return LiveProgress(err())
 
 
 @contextmanager
@@ -160,86 +160,6 @@ def live(console: Console, *, keep: bool) -> Iterator[Callable[[RenderableType],
 def watched() -> bool:
     """Say whether somebody sees stderr and wants notes there."""
     return sys.stderr.isatty() and not _Verbosity.quiet
-
-
-class _RichTask:
-    def __init__(self, bars: RichBars, task: TaskID) -> None:
-        self._bars, self._task = bars, task
-
-    def advance(self, amount: float = 1) -> None:
-        self._bars.advance(self._task, amount)
-
-    def total(self, total: int) -> None:
-        self._bars.update(self._task, total=total)
-
-    def note(self, text: str) -> None:
-        self._bars.update(self._task, note=text)
-
-
-class _RichProgress:
-    """Bars with rate and time left; nested tasks share one display."""
-
-    def __init__(self) -> None:
-        self._bars: RichBars | None = None
-
-    @contextmanager
-    def task(
-        self, description: str, *, total: int | None = None, unit: str = "rows"
-    ) -> Iterator[Task]:
-        if self._bars is not None:
-            yield self._add(self._bars, description, total, unit)
-            return
-        with _bars() as bars:
-            self._bars = bars
-            try:
-                yield self._add(bars, description, total, unit)
-            finally:
-                self._bars = None
-
-    def _add(self, bars: RichBars, description: str, total: int | None, unit: str) -> Task:
-        return _RichTask(bars, bars.add_task(description, total=total, unit=unit, note=""))
-
-
-def _bars() -> RichBars:
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        SpinnerColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-    from rich.progress import Progress as RichBars
-
-    return RichBars(
-        SpinnerColumn(),
-        _text("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        _rate(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(compact=True),
-        _text("{task.fields[note]}"),
-        console=err(),
-    )
-
-
-def _text(template: str) -> TextColumn:
-    from rich.progress import TextColumn
-
-    return TextColumn(template, markup=False)
-
-
-def _rate() -> TextColumn:
-    from rich.progress import Task as BarTask
-    from rich.progress import TextColumn
-    from rich.text import Text
-
-    class Rate(TextColumn):
-        def render(self, task: BarTask) -> Text:
-            speed = task.finished_speed or task.speed
-            return Text(f"{speed:,.3g} {task.fields['unit']}/s" if speed else "")
-
-    return Rate("")
 
 
 def _plain(value: object) -> object:

@@ -19,7 +19,10 @@ class Task(Protocol):
         """Set the number of units once it is known."""
 
     def note(self, text: str) -> None:
-        """Show a short text beside the bar, such as the current loss."""
+        """Show a line of text below the bar, such as the current loss."""
+
+    def point(self, curve: str, value: float) -> None:
+        """Add a value to a curve drawn below the bars, such as the loss of every step."""
 
 
 class Progress(Protocol):
@@ -40,6 +43,9 @@ class _SilentTask:
 
     def note(self, text: str) -> None:
         """Show nothing."""
+
+    def point(self, curve: str, value: float) -> None:
+        """Draw nothing."""
 
 
 class _SilentProgress:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from furnclip.config import TrainingSettings
-    from furnclip.training.main import TrainingResult
+    from furnclip.training.results import TrainingResult
 
 _DATA, _LORA, _RUN = "Data", "LoRA", "Run"
 _SHOWN = ("hit@1", "hit@5", "hit@10", "recall@10", "mrr", "ndcg@10", "map", "median_rank")
@@ -39,10 +39,13 @@ def train(
         int | None, typer.Option(help="Pairs in memory at once; 0 finds out what fits.")
     ] = None,
     loss: Annotated[str | None, typer.Option(help="clip or siglip.")] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16 or fp16.")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16, fp16, fp64.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     data: Annotated[
-        Path | None, typer.Option(help="Folder of the shards.", rich_help_panel=_DATA)
+        str | None,
+        typer.Option(
+            help="Folder of the shards; s3:// and https:// are streamed.", rich_help_panel=_DATA
+        ),
     ] = None,
     mini: Annotated[
         bool, typer.Option("--mini", help="Train on mini_train.", rich_help_panel=_DATA)
@@ -118,10 +121,11 @@ def train(
             return
         given = {"data": data, "base": base, "train_split": "mini_train" if mini else None}
         chosen, where = _as_begun(loaded.paths.runs_dir / resume, chosen, typed | given)
-    from furnclip.training.main import run_scenarios, run_training
+    from furnclip.training.main import run_training
+    from furnclip.training.scenarios import run_scenarios
 
     context: dict[str, Any] = {
-        "data": Path(where["data"]),
+        "data": where["data"],
         "base": where["base"],
         "train_split": where["train_split"],
         "runs_dir": loaded.paths.runs_dir,
@@ -196,17 +200,13 @@ def _show(result: TrainingResult, *, as_json: bool) -> None:
     if as_json:
         print_json(result)
         return
-    split, base, tuned = (result.metrics[key] for key in ("split", "base", "tuned"))
+    metrics = result.metrics
     print_table(
-        f"{split} split, base against {result.scenario}",
-        ("metric", "base", "tuned", "change"),
-        [
-            (name.replace("_", " ").replace(".", ", "), *map(_number, (a, b)), f"{b - a:+.3f}")
-            for name in tuned
-            if name.split(".")[1] in _SHOWN
-            for a, b in [(base[name], tuned[name])]
-        ],
-        right=(1, 2, 3),
+        f"{metrics['split']} split, base against {result.scenario}"
+        + (" (mean and 95% interval)" if "intervals" in metrics else ""),
+        ("metric", "base", "tuned", "change", "p"),
+        [_metric_row(name, metrics) for name in metrics["tuned"] if name.split(".")[1] in _SHOWN],
+        right=(1, 2, 3, 4),
     )
     if result.model_path is None:
         say("zero_shot trains nothing; no model was written")
@@ -218,6 +218,20 @@ def _show(result: TrainingResult, *, as_json: bool) -> None:
     )
     say(f"model: {result.model_path}   curves: {result.curves}")
     next_step("furnclip embed")
+
+
+def _metric_row(name: str, metrics: Mapping[str, Any]) -> list[str]:
+    """Return a metric of base and tuned with intervals, the change and its p-value."""
+    values = [metrics[which][name] for which in ("base", "tuned")]
+    cells = [_number(value) for value in values] + [f"{values[1] - values[0]:+.3f}", ""]
+    change = metrics.get("compared", {}).get(name)
+    if change is not None:
+        for place, which in enumerate(("base", "tuned")):
+            low, high = metrics["intervals"][which][name]
+            cells[place] += f" {low:.2f}..{high:.2f}"
+        cells[2] += f" {change['low']:+.2f}..{change['high']:+.2f}"
+        cells[3] = "<0.001" if change["p"] < 0.001 else f"{change['p']:.3f}"
+    return [name.replace("_", " ").replace(".", ", "), *cells]
 
 
 def _compare(results: Sequence[TrainingResult], *, as_json: bool) -> None:

@@ -20,6 +20,7 @@ Scenario = Literal[
     "zero_shot", "linear_probe", "vision_lora", "text_lora", "dual_lora", "unfrozen_targets"
 ]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+TrainingPrecision = Literal["auto", "fp32", "bf16", "fp16", "fp64"]
 
 
 class Section(BaseModel):
@@ -166,7 +167,7 @@ class TrainingSettings(Section):
         description="regular expressions on parameter names, for scenario unfrozen_targets",
     )
     augmentation: Literal["none", "simple", "advanced"] = Field("simple")
-    precision: Precision = Field("auto")
+    precision: TrainingPrecision = Field("auto", description="fp64: to compare runs exactly")
     patience: int = Field(3, ge=0, description="epochs without a better nDCG@10; 0: never stop")
     checkpoint_steps: int = Field(200, gt=0)
     workers: int = Field(2, ge=0, description="data loading processes")

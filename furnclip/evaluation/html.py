@@ -39,14 +39,20 @@ def _metrics(direction: Direction) -> str:
             [
                 metric,
                 *(f"{s.mean:.3f} [{s.low:.3f}, {s.high:.3f}]" for s in scores),
-                *(f"{c.difference:+.3f} (p {c.p:.3f})" for c in compared),
+                *(f"{c.difference:+.3f} [{c.low:+.3f}, {c.high:+.3f}]" for c in compared),
+                *(_p(c.p) for c in compared),
             ]
         )
     medians = [f"{direction.median_rank[label]:g}" for label in labels]
-    rows.append(["median rank", *medians, *("" for _ in labels[1:])])
+    rows.append(["median rank", *medians, *("" for _ in labels[1:] for _ in range(2))])
     changes = [f"{label} - {labels[0]}" for label in labels[1:]]
+    changes += [f"p ({label})" for label in labels[1:]]
     note = f"<p>{direction.queries} queries, gallery of {direction.gallery_size}.</p>"
     return note + table(["metric", *labels, *changes], rows)
+
+
+def _p(value: float) -> str:
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _slices(report: Report) -> list[str]:
@@ -58,7 +64,7 @@ def _slices(report: Report) -> list[str]:
             s.value,
             s.queries,
             *(f"{s.means[label]['ndcg@10']:.3f}" for label in labels),
-            *(f"{p:.3f}" for p in s.p.values()),
+            *(_p(p) for p in s.p.values()),
         ]
         for s in report.slices
     ]

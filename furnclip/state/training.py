@@ -30,7 +30,7 @@ class RunRow:
     run_id: str
     scenario: str
     base: str
-    data: Path
+    data: Path | str
     device: str
     settings: dict[str, Any]
     status: str
@@ -62,7 +62,7 @@ def begin_run(
     run_id: str,
     scenario: str,
     base: str,
-    data: Path,
+    data: Path | str,
     device: str,
     settings: Mapping[str, Any],
 ) -> None:
@@ -76,7 +76,7 @@ def begin_run(
                 run_id,
                 scenario,
                 _stored(store, base) if Path(base).is_dir() else base,
-                _stored(store, data),
+                str(data) if "://" in str(data) else _stored(store, data),
                 device,
                 json.dumps(dict(settings)),
             ],
@@ -193,7 +193,7 @@ def _run(store: StateStore, row: tuple[Any, ...]) -> RunRow:
         **values
         | {
             "base": str(base) if base.is_dir() else values["base"],
-            "data": _restored(store, values["data"]),
+            "data": values["data"] if "://" in values["data"] else _restored(store, values["data"]),
             "settings": json.loads(values["settings"]),
             "model_path": values["model_path"] and _restored(store, values["model_path"]),
             "metrics": json.loads(values["metrics"] or "{}"),

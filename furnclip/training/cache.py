@@ -4,14 +4,15 @@ Accumulating gradients over micro-batches is wrong for a contrastive loss: negat
 the micro-batch. Gradient caching (Gao et al. 2021, arXiv:2101.06983) embeds every chunk without a
 graph, takes the loss on all features, and embeds each chunk once more to carry the features'
 gradients into the weights. The second pass replays the random state of the first, so that dropout
-draws the same masks.
+draws the same masks. The towers go one after the other, so that one tower's graph of one chunk is
+the most that is in memory.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
     import torch
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from furnclip.training.distributed import World
 
 Chunk = TypeVar("Chunk")
-Encode = Callable[[Chunk], "tuple[Tensor, Tensor]"]
+Encode = Callable[[Chunk], "Tensor"]
 PairLoss = Callable[["Tensor", "Tensor"], "Tensor"]
 
 
@@ -50,67 +51,81 @@ class RandomState:
 
 def contrastive_backward(
     chunks: Sequence[Chunk],
-    encode: Encode[Chunk],
+    encode: tuple[Encode[Chunk], Encode[Chunk]],
     loss: PairLoss,
     *,
     device: torch.device,
     world: World,
     scale: float = 1.0,
 ) -> Tensor:
-    """Add the gradient of ``loss`` over all pairs of all ranks to the parameters' ``grad``.
+    """Add the loss's gradient to ``.grad`` of the parameters, one chunk of one tower at a time.
 
-    ``encode`` maps a chunk to (image, text) features (m, d) each; ``loss`` maps the features of
-    all ranks, in rank order, to a scalar. One chunk needs no second pass: its graph is kept. Each
-    rank ends with its own share: sum the gradients over ranks with ``World.reduce_gradients``.
-    ``scale`` multiplies the gradient (fp16 loss scaling). Returns the loss, detached.
+    ``encode`` turns a chunk into image and into text features, (m, d) each; ``loss`` maps the
+    features of all ranks, in rank order, to a scalar. Each rank ends with its own share: sum the
+    gradients over ranks with ``World.reduce_gradients``. ``scale`` multiplies the gradient (fp16
+    loss scaling). Returns the loss, detached.
 
     Raises ``torch.OutOfMemoryError`` on every rank when any rank ran out.
     """
     import torch
 
-    image, text, states = _first_pass(chunks, encode, device=device, world=world)
-    all_image, all_text = world.gather_rows(image.detach()), world.gather_rows(text.detach())
-    all_image.requires_grad_()
-    all_text.requires_grad_()
-    value = loss(_at_least_fp32(all_image), _at_least_fp32(all_text))
-    torch.autograd.backward(value * scale)
-    image_grad, text_grad = world.own_rows(all_image.grad), world.own_rows(all_text.grad)
+    units = [_Unit(side, chunk) for side in (_TEXT, _IMAGE) for chunk in chunks]
     with world.out_of_memory_together():
-        if len(chunks) == 1:
-            _carry((image, text), (image_grad, text_grad))
-        else:
-            start = 0
-            for chunk, state in zip(chunks, states, strict=True):
-                state.restore(device)
-                features = encode(chunk)
-                rows = slice(start, start + len(features[0]))
-                _carry(features, (image_grad[rows], text_grad[rows]))
-                start = rows.stop
+        for place, unit in enumerate(units, 1):
+            # The last graph is kept: nothing is embedded between it and the backward pass.
+            unit.embed(encode, device, graph=len(chunks) == 1 or place == len(units))
+    after = RandomState.capture(device)
+    image, text = (
+        world.gather_rows(torch.cat([u.features.detach() for u in units if u.side == side]))
+        for side in (_IMAGE, _TEXT)
+    )
+    image.requires_grad_()
+    text.requires_grad_()
+    value = loss(_at_least_fp32(image), _at_least_fp32(text))
+    torch.autograd.backward(value * scale)
+    gradients = {_IMAGE: world.own_rows(image.grad), _TEXT: world.own_rows(text.grad)}
+    starts = {_IMAGE: len(gradients[_IMAGE]), _TEXT: len(gradients[_TEXT])}
+    with world.out_of_memory_together():
+        for unit in reversed(units):
+            starts[unit.side] -= len(unit.features)
+            rows = slice(starts[unit.side], starts[unit.side] + len(unit.features))
+            unit.carry(gradients[unit.side][rows], encode, device)
+    after.restore(device)
     return torch.as_tensor(value.detach())
 
 
-def _first_pass(
-    chunks: Sequence[Chunk], encode: Encode[Chunk], *, device: torch.device, world: World
-) -> tuple[Tensor, Tensor, list[RandomState]]:
-    """Embed all chunks; with a graph only when there is just one."""
-    import torch
-
-    states: list[RandomState] = []
-    features: list[tuple[Tensor, Tensor]] = []
-    with world.out_of_memory_together(), torch.set_grad_enabled(len(chunks) == 1):
-        for chunk in chunks:
-            states.append(RandomState.capture(device))
-            features.append(encode(chunk))
-    image, text = (torch.cat(side) for side in zip(*features, strict=True))
-    return image, text, states
+_IMAGE, _TEXT = 0, 1
 
 
-def _carry(features: tuple[Tensor, ...], gradients: tuple[Tensor, ...]) -> None:
-    """Backpropagate through the features that have a graph; a fixed tower's have none."""
-    import torch
+@dataclass
+class _Unit(Generic[Chunk]):
+    """One chunk in one tower: embedded for the loss, and once more for its gradient."""
 
-    live = [(f, g.to(f.dtype)) for f, g in zip(features, gradients, strict=True) if f.requires_grad]
-    torch.autograd.backward([f for f, _ in live], [g for _, g in live])
+    side: int
+    chunk: Chunk
+
+    def embed(
+        self, encode: tuple[Encode[Chunk], Encode[Chunk]], device: torch.device, *, graph: bool
+    ) -> None:
+        import torch
+
+        self.state = RandomState.capture(device)
+        self.graph = graph
+        with torch.set_grad_enabled(graph):
+            self.features = encode[self.side](self.chunk)
+
+    def carry(
+        self, gradient: Tensor, encode: tuple[Encode[Chunk], Encode[Chunk]], device: torch.device
+    ) -> None:
+        """Backpropagate ``gradient`` of the features; a fixed tower's have no graph."""
+        import torch
+
+        if not self.graph:
+            self.state.restore(device)
+            self.features = encode[self.side](self.chunk)
+        if self.features.requires_grad:
+            torch.autograd.backward(self.features, gradient.to(self.features.dtype))
+        self.features = self.features.detach()
 
 
 def _at_least_fp32(features: Tensor) -> Tensor:

@@ -123,8 +123,9 @@ def load_checkpoint(
             f"{newest} was written by {len(random['cpu'])} processes, this run has {world.size}",
             hint="resume with the same number",
         )
-    device = random["device"][world.rank] if "device" in random else None
-    RandomState(random["cpu"][world.rank], device).restore(torch.device(world.device))
+    # Copies: torch reads a generator's state from a view as if it began where its file does.
+    device = random["device"][world.rank].clone() if "device" in random else None
+    RandomState(random["cpu"][world.rank].clone(), device).restore(torch.device(world.device))
     try:
         return replace(Position(), **json.loads((newest / "state.json").read_text("utf-8")))
     except (OSError, ValueError, TypeError) as error:

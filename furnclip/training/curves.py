@@ -1,17 +1,15 @@
-"""The curves of a run as a picture: the loss of every step, validation after every epoch."""
+"""The curves of a run as pictures: the loss of every step, validation after every epoch."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
-from furnclip.files import atomic_path
-
-if TYPE_CHECKING:
-    from PIL import ImageDraw
+from furnclip.files import atomic_path, write_text_atomic
 
 Point = tuple[float, float]
 
@@ -20,25 +18,97 @@ _LEFT, _TOP, _BOTTOM, _GAP = 80, 56, 52, 80
 _INK, _GRID, _FAINT, _STRONG = "#222222", "#e4e4e4", "#b9cfe8", "#1f5fa8"
 
 
+class _Canvas(Protocol):
+    """What both kinds of picture can draw; ``anchor`` is Pillow's: la, ma or rm."""
+
+    def line(self, points: Sequence[Point], *, color: str, width: int) -> None: ...
+
+    def dot(self, at: Point) -> None: ...
+
+    def text(self, at: Point, text: str, *, anchor: str = "la") -> None: ...
+
+
+class _Png:
+    def __init__(self) -> None:
+        from PIL import Image, ImageDraw, ImageFont
+
+        self.image = Image.new("RGB", (_WIDTH, _HEIGHT), "white")
+        self._draw = ImageDraw.Draw(self.image)
+        self._draw.font = ImageFont.load_default(17)
+
+    def line(self, points: Sequence[Point], *, color: str, width: int) -> None:
+        self._draw.line(list(points), fill=color, width=width)
+
+    def dot(self, at: Point) -> None:
+        x, y = at
+        self._draw.ellipse([x - 4, y - 4, x + 4, y + 4], fill=_STRONG)
+
+    def text(self, at: Point, text: str, *, anchor: str = "la") -> None:
+        self._draw.text(at, text, fill=_INK, anchor=anchor)
+
+
+class _Svg:
+    """Elements of an SVG, one a line."""
+
+    _ANCHORS = ("la", "start", 13), ("ma", "middle", 13), ("rm", "end", 6)
+
+    def __init__(self) -> None:
+        self.parts = [
+            (
+                f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
+                'font-family="system-ui, sans-serif" font-size="16">'
+            ),
+            f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="white"/>',
+        ]
+
+    def line(self, points: Sequence[Point], *, color: str, width: int) -> None:
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+        self.parts.append(
+            f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="{width}" '
+            'stroke-linejoin="round"/>'
+        )
+
+    def dot(self, at: Point) -> None:
+        self.parts.append(f'<circle cx="{at[0]:.1f}" cy="{at[1]:.1f}" r="4" fill="{_STRONG}"/>')
+
+    def text(self, at: Point, text: str, *, anchor: str = "la") -> None:
+        side, down = next((side, down) for name, side, down in self._ANCHORS if name == anchor)
+        self.parts.append(
+            f'<text x="{at[0]:.1f}" y="{at[1] + down:.1f}" text-anchor="{side}" '
+            f'fill="{_INK}">{escape(text)}</text>'
+        )
+
+
 def draw_curves(
     path: Path, *, title: str, losses: Sequence[Point], scores: Sequence[Point], score_name: str
 ) -> None:
-    """Write a PNG with two panels: (step, loss), raw and smoothed, and (epoch, score)."""
-    from PIL import Image, ImageDraw, ImageFont
+    """Write two panels, (step, loss) raw and smoothed and (epoch, score), as a PNG and as an SVG.
 
-    image = Image.new("RGB", (_WIDTH, _HEIGHT), "white")
-    draw = ImageDraw.Draw(image)
-    draw.font = ImageFont.load_default(17)
-    draw.text((_LEFT, 16), title, fill=_INK)
+    ``path`` is the PNG's; the SVG gets the same name with its own ending.
+    """
+    png, svg = _Png(), _Svg()
+    for canvas in (png, svg):
+        _draw(canvas, title, losses, scores, score_name)
+    with atomic_path(path) as temporary:
+        png.image.save(temporary, "PNG")
+    write_text_atomic(path.with_suffix(".svg"), "\n".join([*svg.parts, "</svg>\n"]))
+
+
+def _draw(
+    canvas: _Canvas,
+    title: str,
+    losses: Sequence[Point],
+    scores: Sequence[Point],
+    score_name: str,
+) -> None:
+    canvas.text((_LEFT, 16), title)
     width = (_WIDTH - 2 * _LEFT - _GAP) // 2
     panels = (("loss by step", losses), (f"{score_name} by epoch", scores))
     for column, (name, points) in enumerate(panels):
         left = _LEFT + column * (width + _GAP)
         frame = (left, _TOP, left + width, _HEIGHT - _BOTTOM)
         if points:
-            _panel(draw, frame, name, points, smooth=column == 0)
-    with atomic_path(path) as temporary:
-        image.save(temporary, "PNG")
+            _panel(canvas, frame, name, points, smooth=column == 0)
 
 
 def smoothed(values: Sequence[float], *, memory: float = 0.9) -> list[float]:
@@ -51,7 +121,7 @@ def smoothed(values: Sequence[float], *, memory: float = 0.9) -> list[float]:
 
 
 def _panel(
-    draw: ImageDraw.ImageDraw,
+    canvas: _Canvas,
     frame: tuple[int, int, int, int],
     name: str,
     points: Sequence[Point],
@@ -70,19 +140,20 @@ def _panel(
 
     for tick in np.linspace(low, high, 5):
         y = place(first, float(tick))[1]
-        draw.line([(left, y), (right, y)], fill=_GRID)
-        draw.text((left - 10, y), f"{tick:.3g}", fill=_INK, anchor="rm")
+        canvas.line([(left, y), (right, y)], color=_GRID, width=1)
+        canvas.text((left - 10, y), f"{tick:.3g}", anchor="rm")
     for tick in sorted({float(x) for x in np.linspace(xs[0], xs[-1], 5).round()}):
-        draw.text((place(tick, low)[0], bottom + 8), f"{tick:.0f}", fill=_INK, anchor="ma")
-    draw.text(((left + right) / 2, bottom + 30), name, fill=_INK, anchor="ma")
+        canvas.text((place(tick, low)[0], bottom + 8), f"{tick:.0f}", anchor="ma")
+    canvas.text(((left + right) / 2, bottom + 30), name, anchor="ma")
     raw = [place(x, y) for x, y in points]
-    draw.line(raw, fill=_FAINT if smooth else _STRONG, width=2 if smooth else 3)
+    canvas.line(raw, color=_FAINT if smooth else _STRONG, width=2 if smooth else 3)
     if smooth:
         means = smoothed(ys.tolist())
-        draw.line([place(x, y) for x, y in zip(xs, means, strict=True)], fill=_STRONG, width=3)
+        mean = [place(x, y) for x, y in zip(xs, means, strict=True)]
+        canvas.line(mean, color=_STRONG, width=3)
     else:
-        for x, y in raw:
-            draw.ellipse([x - 4, y - 4, x + 4, y + 4], fill=_STRONG)
+        for point in raw:
+            canvas.dot(point)
 
 
 def _range(values: np.ndarray) -> Point:

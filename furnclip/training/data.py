@@ -8,7 +8,7 @@ streams remote shards through webdataset.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,7 +61,7 @@ def read_pairs(split_dir: Path, processor: CLIPProcessor, *, max_length: int) ->
     if not len(reader):
         raise DataError(f"the shards in {split_dir} hold no samples", hint="run `furnclip shard`")
     texts = [reader.text(row) for row in range(len(reader))]
-    groups = [_product(reader, row) for row in range(len(reader))]
+    groups = [product_of(reader.meta(row), reader.ref(row).key) for row in range(len(reader))]
     ids, lengths = tokenised(texts, processor, max_length=max_length)
     digest = hashlib.blake2b(digest_size=8)
     for row, text in enumerate(texts):
@@ -70,8 +70,8 @@ def read_pairs(split_dir: Path, processor: CLIPProcessor, *, max_length: int) ->
         reader=reader,
         ids=ids,
         lengths=lengths,
-        products=torch.tensor([_hash(group) for group in groups]),
-        captions=torch.tensor([_hash(text) for text in texts]),
+        products=torch.tensor([text_hash(group) for group in groups]),
+        captions=torch.tensor([text_hash(text) for text in texts]),
         groups=groups,
         fingerprint=digest.hexdigest(),
     )
@@ -101,13 +101,13 @@ def trimmed(ids: Tensor, lengths: Tensor) -> Tensor:
     return ids[:, : -(-longest // 8) * 8]
 
 
-def _product(reader: ShardReader, row: int) -> str:
+def product_of(meta: Mapping[str, Any], key: str) -> str:
     """Name a sample's product; not its group, whose colours and sizes are different answers."""
-    meta = reader.meta(row)
-    return str(meta.get("product_id") or meta.get("group") or reader.ref(row).key)
+    return str(meta.get("product_id") or meta.get("group") or key)
 
 
-def _hash(text: str) -> int:
+def text_hash(text: str) -> int:
+    """Return 64 bits that stand for a text, equal in every process."""
     digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little", signed=True)
 

@@ -8,16 +8,20 @@ touched.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from furnclip.errors import UsageError
+from furnclip.errors import FurnclipError, UsageError
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
+
+# What gloo and NCCL say when a peer is gone; neither raises a class of its own.
+_LOST = re.compile(r"gloo|nccl|connection (closed|reset|refused)|timed out", re.IGNORECASE)
 
 
 @dataclass
@@ -128,6 +132,19 @@ class World:
         distributed.broadcast(shared, src=0)
         return float(shared.item())
 
+    def text_of_leader(self, text: str) -> str:
+        """Return the leader's text: names made from a clock differ between processes."""
+        if self.size == 1:
+            return text
+        import torch
+        from torch import distributed
+
+        length = int(self.of_leader(float(len(text.encode()))))
+        letters = list(text.encode()) if self.leader else [0] * length
+        shared = torch.tensor(letters, dtype=torch.uint8, device=self.device)
+        distributed.broadcast(shared, src=0)
+        return bytes(shared.cpu().tolist()).decode()
+
     @contextmanager
     def out_of_memory_together(self) -> Iterator[None]:
         """Raise ``torch.OutOfMemoryError`` on every rank when one runs out inside the block.
@@ -143,6 +160,20 @@ class World:
             mine = error
         if self.any(flag=mine is not None):
             raise mine or torch.OutOfMemoryError("another rank ran out of memory")
+
+    @contextmanager
+    def lost_processes_named(self, run_id: str) -> Iterator[None]:
+        """Turn what a collective raises when another process died into ``FurnclipError``."""
+        try:
+            yield
+        except RuntimeError as error:
+            if self.size == 1 or not _LOST.search(str(error)):
+                raise
+            raise FurnclipError(
+                f"another process of {run_id} is gone",
+                hint="its own message says why; start the same torchrun command again with "
+                f"--resume {run_id} (with --max-restarts torchrun goes on by itself)",
+            ) from error
 
     def close(self) -> None:
         """End the process group if it was begun here."""
@@ -172,10 +203,28 @@ def join_world(device: str) -> World:
     if not running:
         if not distributed.is_available():
             raise UsageError("this build of torch cannot train on several processes")
-        distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+        _begin("nccl" if device.startswith("cuda") else "gloo")
     return World(
         rank=distributed.get_rank(),
         size=distributed.get_world_size(),
         device=device,
         owned=not running,
     )
+
+
+def _begin(backend: str) -> None:
+    """Begin the process group, under a name of its own after each restart.
+
+    On one node torchrun keeps its key-value store over a restart (torch 2.13), and gloo would find
+    the addresses of the processes that died.
+    """
+    from torch import distributed
+
+    restarts = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    if restarts == "0" or os.environ.get("LOCAL_WORLD_SIZE") != os.environ["WORLD_SIZE"]:
+        distributed.init_process_group(backend)
+        return
+    rendezvous: Any = distributed  # neither name is exported to type checkers
+    store, rank, size = next(rendezvous.rendezvous("env://"))
+    own = rendezvous.PrefixStore(f"restart-{restarts}", store)
+    distributed.init_process_group(backend, store=own, rank=rank, world_size=size)

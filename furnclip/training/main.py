@@ -7,15 +7,12 @@ micro-batch, the number of loader processes, an interruption, or (up to rounding
 from __future__ import annotations
 
 import argparse
-import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
-from furnclip.config import Scenario, TrainingSettings, load_settings
-from furnclip.errors import ConfigError
+from furnclip.config import TrainingSettings, load_settings
 from furnclip.progress import SILENT, Progress
 from furnclip.state import StateStore
 from furnclip.state.training import epochs_of, finish_run, steps_of
@@ -23,47 +20,24 @@ from furnclip.training.augment import ImageTransform
 from furnclip.training.checkpoint import Position
 from furnclip.training.curves import draw_curves
 from furnclip.training.distributed import World, join_world
+from furnclip.training.lora import quicken
 from furnclip.training.memory import used_mib
 from furnclip.training.model import clip_of, get_model, trainable
 from furnclip.training.publish import publish
 from furnclip.training.recording import Recorder, open_tracker
-from furnclip.training.run import RunPlan, check_data, open_data, plan_run, recorded_run
+from furnclip.training.results import TrainingResult, keep
+from furnclip.training.run import RunPlan, agreed, plan_run, recorded_run
+from furnclip.training.run_data import check_data, open_data, open_feed
 from furnclip.training.session import Session
 from furnclip.training.towers import Towers, training_precision
 from furnclip.training.trainer import Objective, Trainer
 from furnclip.training.validation import SELECTED_BY
 
-_log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """What a run gave.
-
-    ``metrics`` has ``split`` (the one measured), ``base`` and ``tuned`` (name to value, such as
-    ``text_to_image.hit@1``), and ``validation`` by alpha. ``model_path`` is None for zero_shot.
-    """
-
-    run_id: str
-    scenario: str
-    base: str
-    model_path: Path | None
-    metrics: dict[str, Any]
-    best_epoch: int | None
-    epochs: int
-    steps: int
-    alpha: float | None
-    seconds: float
-    peak_memory_mib: float
-    trained_parameters: int
-    parameters: int
-    curves: Path | None
-
 
 def run_training(
     settings: TrainingSettings,
     *,
-    data: Path,
+    data: Path | str,
     base: str,
     runs_dir: Path,
     models_dir: Path,
@@ -76,6 +50,8 @@ def run_training(
 ) -> TrainingResult:
     """Fine-tune ``base`` on ``data/<train_split>`` and publish the best of it.
 
+    ``data`` is a folder of shards, or the URL (``s3://``, ``http(s)://``) of one, which is
+    streamed: see ``furnclip.training.feeds.RemoteFeed`` for what that gives up.
     ``resume`` is the id of a run to go on with; its settings must be the same. Under several
     processes each calls this; the first writes. Raises ``UsageError``, ``ConfigError`` or
     ``DataError`` before anything is trained, ``Interrupted`` after Ctrl-C or SIGTERM.
@@ -97,6 +73,7 @@ def run_training(
 
     world = join_world(pick_device(device))
     try:
+        plan = agreed(plan, world)
         # 2. The model; LoRA's start values come from the seed, the same on all ranks.
         torch.manual_seed(settings.seed)
         model, processor = get_model(
@@ -108,7 +85,9 @@ def run_training(
             lora_targets=settings.lora_targets,
             unfrozen_targets=settings.unfrozen_targets,
         )
-        model.to(world.device)
+        model.to(world.device, torch.float64 if settings.precision == "fp64" else torch.float32)
+        if not settings.compile:  # which fuses peft's own layers
+            quicken(model)
         if settings.gradient_checkpointing:
             clip_of(model).activation_checkpointing_enable()
         frozen_images = settings.scenario in {"linear_probe", "zero_shot"}
@@ -122,7 +101,7 @@ def run_training(
         with recorded_run(plan, state, world):
             # 3. The data: every split indexed, decoded once when it fits in memory.
             shown = progress if world.leader else SILENT
-            splits = open_data(plan, processor, towers, progress=shown)
+            splits = open_data(plan, processor, towers, world, progress=shown)
             check_data(plan, splits, world)
             # 4. Train. Dropout draws differ between ranks from here on.
             torch.manual_seed(settings.seed + world.rank)
@@ -130,7 +109,10 @@ def run_training(
             if settings.scenario != "zero_shot":
                 trainer = Trainer(towers, Objective(towers, settings.loss), world, settings)
                 with _recorder(plan, state, world) as recorder:
-                    session = Session(plan, towers, splits, trainer, recorder, world, shown)
+                    feed = open_feed(plan, splits, processor, towers, world)
+                    session = Session(
+                        plan, towers, feed, splits.val, trainer, recorder, world, shown
+                    )
                     position = session.train()
             # 5. Interpolate with the base, merge, publish, measure once on test.
             with shown.task("merging and measuring", unit="models") as task:
@@ -161,33 +143,10 @@ def run_training(
                     metrics=result.metrics,
                 )
                 _draw(plan, state)
+                keep(plan.folder, result)
             return result
     finally:
         world.close()
-
-
-def run_scenarios(
-    settings: TrainingSettings,
-    *,
-    name: str | None = None,
-    scenarios: Sequence[str] = get_args(Scenario),
-    **where: Any,
-) -> list[TrainingResult]:
-    """Run the scenarios one after another from one configuration; ``where`` as ``run_training``.
-
-    Runs are called ``<name>-<scenario>``. A scenario that this base cannot be trained with (its
-    targets match nothing) is left out, with a warning.
-    """
-    results: list[TrainingResult] = []
-    for scenario in scenarios:
-        chosen = settings.model_copy(update={"scenario": scenario})
-        try:
-            results.append(
-                run_training(chosen, name=f"{name}-{scenario}" if name else None, **where)
-            )
-        except ConfigError as error:
-            _log.warning("%s is left out: %s (%s)", scenario, error, error.hint)
-    return results
 
 
 def _draw(plan: RunPlan, state: StateStore) -> None:
@@ -245,7 +204,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         else:
             choices = get_args(entry.annotation) or None
             parser.add_argument(option, type=type(default), choices=choices, default=default)
-    parser.add_argument("--data", type=Path, default=settings.paths.shards_dir)
+    parser.add_argument("--data", default=str(settings.paths.shards_dir))
     parser.add_argument("--base", default=settings.model.name)
     parser.add_argument("--device", default=settings.model.device)
     parser.add_argument("--name")

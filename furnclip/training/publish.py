@@ -21,9 +21,17 @@ from furnclip.training.card import model_card
 from furnclip.training.checkpoint import contiguous
 from furnclip.training.distributed import World
 from furnclip.training.model import clip_of, is_lora, merged_state, trainable
-from furnclip.training.run import RunData, RunPlan
+from furnclip.training.run import RunPlan
+from furnclip.training.run_data import RunData
 from furnclip.training.towers import Towers
-from furnclip.training.validation import SELECTED_BY, Split, evaluate
+from furnclip.training.validation import (
+    SELECTED_BY,
+    Measured,
+    Split,
+    compared,
+    intervals,
+    measure,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -95,7 +103,7 @@ def write_model(
     """
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    plain: Any = clip
+    plain: Any = clip.float()
     with library_output_hidden():
         plain.save_pretrained(temporary)
     saver: Any = processor
@@ -131,6 +139,8 @@ def publish(
     """
     plain, _ = load_model(plan.base)
     plain.requires_grad_(requires_grad=False)
+    if towers.precision == "fp64":
+        plain.double()
     base, tuned = contiguous(merged_state(plain)), contiguous(merged_state(towers.model))
     judge = Towers(
         plain.to(world.device),  # type: ignore[arg-type]
@@ -140,31 +150,35 @@ def publish(
     )
     size = plan.settings.val_batch_size
 
-    def measured(alpha: float, split: Split) -> dict[str, float]:
+    def measured(alpha: float, split: Split) -> Measured:
         plain.load_state_dict(interpolated(base, tuned, alpha))
-        metrics = evaluate(split, judge, batch_size=size)
+        found = measure(split, judge, batch_size=size)
         task.advance()
-        return metrics
+        return found
 
     task.total(2 if data.val is None else 2 + len(ALPHAS))
 
     measured_on = "test" if data.test is not None else "val"
     final = data.test or data.val
     if plan.settings.scenario == "zero_shot":
-        scores = {} if final is None else measured(0.0, final)
+        scores = {} if final is None else measured(0.0, final).metrics
         return Published(None, None, {"split": measured_on, "base": scores, "tuned": scores})
     alpha = 1.0
     sweep: dict[float, float] = {}
     if data.val is not None:
         val = data.val
-        alpha, sweep = sweep_alpha(lambda a: measured(a, val)[SELECTED_BY])
+        alpha, sweep = sweep_alpha(lambda a: measured(a, val).metrics[SELECTED_BY])
         alpha = world.of_leader(alpha)
-    metrics: dict[str, Any] = {
-        "split": measured_on,
-        "base": {} if final is None else measured(0.0, final),
-        "tuned": {} if final is None else measured(alpha, final),
-        "validation": {f"{a:.1f}": score for a, score in sweep.items()},
-    }
+    metrics: dict[str, Any] = {"split": measured_on, "base": {}, "tuned": {}}
+    if final is not None:
+        before, after = (measured(a, final) for a in (0.0, alpha))
+        metrics |= {
+            "base": before.metrics,
+            "tuned": after.metrics,
+            "intervals": {"base": intervals(before), "tuned": intervals(after)},
+            "compared": compared(before, after),
+        }
+    metrics["validation"] = {f"{a:.1f}": score for a, score in sweep.items()}
     if world.leader:
         plain.load_state_dict(interpolated(base, tuned, alpha))
         _write(plan, towers.model, plain, processor, alpha=alpha, metrics=metrics)

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from furnclip.errors import StateLockedError, UsageError
+from furnclip.progress import Task
 from furnclip.state import StateStore
-from furnclip.state.training import StepRow, record_epoch, record_steps
+from furnclip.state.training import StepRow, epochs_of, record_epoch, record_steps, steps_of
+from furnclip.training.validation import SELECTED_BY
 
 _FLUSH_SECONDS = 5.0  # a transaction takes 60 ms; at this pace that is 1 % of the time
 _log = logging.getLogger(__name__)
@@ -54,6 +56,14 @@ class Recorder:
         record_epoch(self._store, self._run_id, epoch=epoch, metrics=metrics)
         if self._tracker is not None:
             self._tracker.log({f"val/{k}": v for k, v in metrics.items()}, step=step)
+
+    def draw_before(self, step: int, task: Task, *, loss: str, score: str) -> None:
+        """Draw the curves up to ``step`` again, for a run that goes on."""
+        for row in steps_of(self._store, self._run_id):
+            if row.step < step:
+                task.point(loss, row.loss)
+        for _, metrics in epochs_of(self._store, self._run_id):
+            task.point(score, metrics[SELECTED_BY])
 
     def flush(self) -> None:
         """Write the buffered steps; when the state file is busy they wait for the next time."""
@@ -98,7 +108,10 @@ class _WeightsAndBiases:
         self._run.log(dict(values), step=step)
 
     def close(self) -> None:
+        import wandb
+
         self._run.finish()
+        wandb.teardown()  # waits until its own process has written the file
 
 
 def check_tracker(kind: str) -> None:

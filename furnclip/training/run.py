@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from furnclip.config import TrainingSettings
 from furnclip.errors import DataError, Interrupted, StateError, UsageError
-from furnclip.files import sole_writer, writing_in
+from furnclip.files import sole_writer, write_text_atomic, writing_in
 from furnclip.model_files import locate
-from furnclip.progress import Progress
 from furnclip.shards import list_shards
 from furnclip.state import StateStore
 from furnclip.state.training import begin_run, end_run
 from furnclip.training.checkpoint import check_same, write_settings
-from furnclip.training.data import fitted_batch_size, read_pairs, steps_per_epoch
+from furnclip.training.data import is_remote
 from furnclip.training.distributed import World
-from furnclip.training.pixels import image_size, open_pixels
 from furnclip.training.recording import check_tracker
-from furnclip.training.towers import Towers
-from furnclip.training.validation import Split, pooled
 
 if TYPE_CHECKING:
-    from transformers import CLIPProcessor
+    pass
 
+_LAUNCH = "launch"  # in the run's folder: which torchrun began it
 _log = logging.getLogger(__name__)
 
 
@@ -42,7 +38,7 @@ class RunPlan:
     folder: Path
     model_path: Path
     settings: TrainingSettings
-    data: Path
+    data: Path | str
     base: str
     train_split: str
     resumed: bool
@@ -71,7 +67,7 @@ class RunPlan:
 def plan_run(
     settings: TrainingSettings,
     *,
-    data: Path,
+    data: Path | str,
     base: str,
     runs_dir: Path,
     models_dir: Path,
@@ -85,9 +81,11 @@ def plan_run(
     differ from the run's.
     """
     # Before torch is imported, a model loaded or a run recorded:
-    list_shards(data / train_split)
+    if not is_remote(data):
+        list_shards(Path(data) / train_split)
     locate(base)
     check_tracker(settings.track)
+    resume = resume or restarted_run(runs_dir)
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     run_id = resume or name or f"{settings.scenario}-{stamp}"
     if Path(run_id).name != run_id or run_id.startswith("."):
@@ -104,11 +102,42 @@ def plan_run(
     )
     if resume is not None:
         check_same(plan.folder, plan.described)
+    elif os.environ.get("RANK", "0") != "0":
+        pass  # the leader looks, before it makes the folder that this process might find
     elif plan.folder.exists():
         raise _taken(run_id)
     elif plan.model_path.exists():
         raise UsageError(f"{plan.model_path} is there already", hint="give another --name")
     return plan
+
+
+def agreed(plan: RunPlan, world: World) -> RunPlan:
+    """Return the plan under the leader's name: two clocks may give two names."""
+    run_id = world.text_of_leader(plan.run_id)
+    return replace(
+        plan,
+        run_id=run_id,
+        folder=plan.folder.with_name(run_id),
+        model_path=plan.model_path.with_name(run_id),
+        resumed=bool(world.of_leader(float(plan.resumed))),
+    )
+
+
+def launch_id() -> str | None:
+    """Return what is the same for all processes that one ``torchrun`` starts here, and restarts."""
+    run = os.environ.get("TORCHELASTIC_RUN_ID")
+    return None if run is None else f"{run} {os.getppid()}"
+
+
+def restarted_run(runs_dir: Path) -> str | None:
+    """Return the run that this ``torchrun`` began before it restarted its processes, if it did."""
+    if os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0":
+        return None
+    begun = [
+        path for path in runs_dir.glob(f"*/{_LAUNCH}") if path.read_text("utf-8") == launch_id()
+    ]
+    newest = max(begun, key=lambda path: path.stat().st_mtime, default=None)
+    return None if newest is None else newest.parent.name
 
 
 @contextmanager
@@ -118,7 +147,11 @@ def recorded_run(plan: RunPlan, store: StateStore, world: World) -> Iterator[Non
     Turns Ctrl-C into ``Interrupted`` with the command that goes on. Raises ``UsageError`` when
     another process took the name meanwhile, ``DataError`` when one is training this very run.
     """
-    with _claimed(plan) if world.leader else nullcontext(), _recorded(plan, store, world):
+    with (
+        _claimed(plan) if world.leader else nullcontext(),
+        _recorded(plan, store, world),
+        world.lost_processes_named(plan.run_id),
+    ):
         yield
 
 
@@ -146,6 +179,7 @@ def _recorded(plan: RunPlan, store: StateStore, world: World) -> Iterator[None]:
 
     if world.leader:
         write_settings(plan.folder, plan.described)
+        write_text_atomic(plan.folder / _LAUNCH, launch_id() or "")
         begin_run(
             store,
             run_id=plan.run_id,
@@ -175,99 +209,3 @@ def _recorded(plan: RunPlan, store: StateStore, world: World) -> Iterator[None]:
         if status != "finished" and world.leader:
             with suppress(StateError):  # the error that ended the run matters more
                 end_run(store, plan.run_id, status)
-
-
-@dataclass(frozen=True)
-class RunData:
-    """The splits of a run; ``val`` and ``test`` are None when there are none."""
-
-    train: Split
-    val: Split | None
-    test: Split | None
-
-
-def open_data(
-    plan: RunPlan, processor: CLIPProcessor, towers: Towers, *, progress: Progress
-) -> RunData:
-    """Index the splits and decode what fits in memory; frozen towers run over them once.
-
-    The text tower's features are kept whenever it is frozen, the vision tower's when nothing
-    augments the images. ``linear_probe`` never augments, because its speed is its point.
-    ``zero_shot`` only counts the training pairs.
-    """
-    settings = plan.settings
-    room = settings.cache_mib * 2**20
-    splits: dict[str, Split] = {}
-    for name in (plan.train_split, "val", "test"):
-        if name != plan.train_split and not any((plan.data / name).glob("*.tar")):
-            _log.warning("no shards in %s: %s", plan.data / name, _WITHOUT[name])
-            continue
-        with progress.task(f"reading {name}") as task:
-            table = read_pairs(
-                plan.data / name,
-                processor,
-                max_length=towers.clip.config.text_config.max_position_embeddings,
-            )
-            task.total(len(table))
-            task.advance(len(table))
-        idle = name == plan.train_split and settings.scenario == "zero_shot"
-        images = open_pixels(
-            table.reader,
-            size=image_size(processor),
-            cache_bytes=0 if idle else room,
-            workers=settings.workers,
-            pin=towers.device.type == "cuda",
-            progress=progress,
-        )
-        room -= held_bytes(images)
-        split = Split(table, images)
-        if name != "test" and not idle:
-            augmented = name == plan.train_split and towers.transform.kind != "none"
-            split = pooled(
-                split,
-                towers,
-                batch_size=settings.val_batch_size,
-                images=towers.image_frozen and not augmented,
-                text=towers.text_frozen,
-            )
-        splits[name] = split
-    return RunData(splits[plan.train_split], splits.get("val"), splits.get("test"))
-
-
-_WITHOUT = {
-    "val": "no early stopping, and the last weights are published as they are",
-    "test": "the final metrics are taken on the validation split",
-}
-
-
-def held_bytes(images: object) -> int:
-    """Return the memory a row source holds."""
-    rows: Any = getattr(images, "rows", None)
-    return 0 if rows is None else rows.numel() * rows.element_size()
-
-
-def check_data(plan: RunPlan, data: RunData, world: World) -> None:
-    """Refuse to resume on other data than the run began with; note it down for a new run.
-
-    Raises ``DataError`` also when a batch would leave a process without pairs.
-    """
-    parts = [split.table.fingerprint for split in (data.train, data.val) if split is not None]
-    fingerprint = hashlib.blake2b("".join(parts).encode(), digest_size=8).hexdigest()
-    path = plan.folder / "data.json"
-    if path.is_file():
-        saved: Mapping[str, Any] = json.loads(path.read_text("utf-8"))
-        if saved["fingerprint"] != fingerprint:
-            raise DataError(
-                f"the shards in {plan.data} changed since {plan.run_id} began",
-                hint="start a new run without --resume",
-            )
-    elif world.leader:
-        path.write_text(json.dumps({"fingerprint": fingerprint, "pairs": len(data.train)}), "utf-8")
-    batch_size = fitted_batch_size(len(data.train), plan.settings.effective_batch_size)
-    smallest = len(data.train) // steps_per_epoch(len(data.train), batch_size)
-    if plan.settings.scenario != "zero_shot" and smallest < 2 * world.size:
-        raise DataError(
-            f"{len(data.train)} training pairs in batches of {smallest} are too few "
-            f"for {world.size} processes",
-            hint="a contrastive loss needs at least two pairs a batch and process",
-        )

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import numpy as np
 
 from furnclip.errors import Interrupted
 from furnclip.files import atomic_path
-from furnclip.progress import Progress
+from furnclip.progress import Progress, Task
 from furnclip.state.training import StepRow
 from furnclip.training.checkpoint import (
     Position,
@@ -22,28 +18,20 @@ from furnclip.training.checkpoint import (
     restore,
     save_checkpoint,
 )
-from furnclip.training.data import (
-    epoch_batches,
-    fitted_batch_size,
-    position_seed,
-    rank_sizes,
-    steps_per_epoch,
-)
+from furnclip.training.data import fitted_batch_size, steps_per_epoch
 from furnclip.training.distributed import World
-from furnclip.training.loss import positive_pairs
+from furnclip.training.feeds import Feed
 from furnclip.training.memory import fitting_micro_batch, used_mib
 from furnclip.training.recording import Recorder
-from furnclip.training.run import RunData, RunPlan
+from furnclip.training.run import RunPlan
 from furnclip.training.schedule import learning_rate, warmup_length
 from furnclip.training.stopping import StopRequest
-from furnclip.training.towers import Inputs, Towers
+from furnclip.training.towers import Towers
 from furnclip.training.trainer import Trainer
-from furnclip.training.validation import SELECTED_BY, evaluate
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from furnclip.training.validation import SELECTED_BY, Split, evaluate
 
 _FEW_STEPS = 40
+_SCORE = "validation nDCG@10"
 _log = logging.getLogger(__name__)
 
 
@@ -53,7 +41,8 @@ class Session:
 
     plan: RunPlan
     towers: Towers
-    data: RunData
+    feed: Feed
+    val: Split | None
     trainer: Trainer
     recorder: Recorder | None
     world: World
@@ -66,21 +55,21 @@ class Session:
         signal, with everything up to the last whole step saved.
         """
         settings = self.plan.settings
-        total = steps_per_epoch(len(self.data.train), self.batch_size) * settings.epochs
+        total = steps_per_epoch(len(self.feed), self.batch_size) * settings.epochs
         self._warn_of_few_steps(total)
         warmup = warmup_length(
             total, fraction=settings.warmup_fraction, steps=settings.warmup_steps
         )
-        position = self._resumed() or self._begin()
-        began = time.monotonic() - position.seconds
-        pairs = len(self.data.train) * settings.epochs
+        pairs = len(self.feed) * settings.epochs
         with (
             StopRequest() as stop,
             self.progress.task("training", total=pairs, unit="pairs") as task,
         ):
+            position = self._resumed(task) or self._begin(task)
+            began = time.monotonic() - position.seconds
             task.advance(pairs * position.step / total)
             while position.epoch <= settings.epochs and not self._stale(position):
-                for inputs, positives in self._batches(position):
+                for inputs, positives in self.feed.batches(position):
                     # One step on every pair of the batch, whatever fits in memory.
                     started = time.monotonic()
                     lr = learning_rate(
@@ -108,14 +97,16 @@ class Session:
                     )
                     self._report(row)
                     task.advance(batch)
-                    task.note(_note(row, position, settings.epochs))
+                    task.point("loss", row.loss)
+                    task.note(_note(row, position, total=total, epochs=settings.epochs))
                     # A signal is obeyed between two steps, by all ranks at the same one.
                     if self.world.any(flag=stop.asked):
                         self._save(position)
                         raise Interrupted("stopped")
                     if position.step % settings.checkpoint_steps == 0:
                         self._save(position)
-                position = self._end_epoch(replace(position, seconds=time.monotonic() - began))
+                position = replace(position, seconds=time.monotonic() - began)
+                position = self._end_epoch(position, task)
                 self._save(position)
                 if self.world.any(flag=stop.asked):  # while validating
                     raise Interrupted("stopped")
@@ -125,7 +116,7 @@ class Session:
     @property
     def batch_size(self) -> int:
         """Pairs of all ranks in one step, at the most."""
-        return fitted_batch_size(len(self.data.train), self.plan.settings.effective_batch_size)
+        return fitted_batch_size(len(self.feed), self.plan.settings.effective_batch_size)
 
     def _warn_of_few_steps(self, total: int) -> None:
         if total < _FEW_STEPS:
@@ -136,21 +127,20 @@ class Session:
                 self.batch_size,
             )
 
-    def _begin(self) -> Position:
+    def _begin(self, task: Task) -> Position:
         """Measure the base on validation and find out how much fits in memory."""
-        if self.data.val is not None:
-            metrics = evaluate(
-                self.data.val, self.towers, batch_size=self.plan.settings.val_batch_size
-            )
+        if self.val is not None:
+            metrics = evaluate(self.val, self.towers, batch_size=self.plan.settings.val_batch_size)
+            task.point(_SCORE, metrics[SELECTED_BY])
             if self.recorder is not None:
                 self.recorder.epoch(0, 0, metrics)
         if not self.trainer.micro_batch_size:
-            inputs, _ = next(self._batches(Position()))
+            inputs, _ = next(self.feed.batches(Position()))
             fitting = fitting_micro_batch(self.towers, inputs)
             self.trainer.micro_batch_size = self.world.smallest(fitting)
         return Position(micro_batch_size=self.trainer.micro_batch_size)
 
-    def _resumed(self) -> Position | None:
+    def _resumed(self, task: Task) -> Position | None:
         if not self.plan.resumed:
             return None
         position = load_checkpoint(
@@ -162,57 +152,17 @@ class Session:
         if position is not None:
             self.trainer.micro_batch_size = position.micro_batch_size
             self.trainer.scaler.load_state_dict(position.grad_scale)
+            if self.recorder is not None:
+                self.recorder.draw_before(position.step, task, loss="loss", score=_SCORE)
         return position
 
-    def _batches(self, position: Position) -> Iterator[tuple[Inputs, Tensor | None]]:
-        """Yield the rest of an epoch: this rank's pairs, and the positives among all ranks'."""
-        settings, train = self.plan.settings, self.data.train
-        order = epoch_batches(
-            len(train), self.batch_size, seed=settings.seed, epoch=position.epoch
-        )[position.step_in_epoch :]
-        shares = [rank_sizes(len(rows), self.world.size) for rows in order]
-        starts = [sum(sizes[: self.world.rank]) for sizes in shares]
-        own = [
-            rows[start : start + sizes[self.world.rank]]
-            for rows, sizes, start in zip(order, shares, starts, strict=True)
-        ]
-        streams = zip(order, shares, starts, own, train.images.stream(own), strict=True)
-        for index, (rows, sizes, start, mine, image) in enumerate(streams, position.step_in_epoch):
-            self.world.sizes = sizes
-            yield (
-                Inputs(
-                    self._moved(image),
-                    self._moved(train.text(mine)),
-                    self._draws(len(rows), slice(start, start + len(mine)), position.epoch, index),
-                ),
-                self._positives(rows),
-            )
-
-    def _moved(self, values: Tensor) -> Tensor:
-        return values.to(self.towers.device, non_blocking=True)
-
-    def _draws(self, rows: int, mine: slice, epoch: int, index: int) -> Tensor | None:
-        """Draw the augmentation for the pairs of all ranks, and take this one's."""
-        import torch
-
-        seed = position_seed(self.plan.settings.seed, epoch, index)
-        draws = self.towers.transform.draw(rows, torch.Generator().manual_seed(seed))
-        return None if draws is None else self._moved(draws[mine])
-
-    def _positives(self, rows: np.ndarray) -> Tensor | None:
-        import torch
-
-        picked = torch.from_numpy(rows)
-        table = self.data.train.table
-        positives = positive_pairs(table.products[picked], table.captions[picked])
-        return None if positives is None else self._moved(positives)
-
-    def _end_epoch(self, position: Position) -> Position:
+    def _end_epoch(self, position: Position, task: Task) -> Position:
         """Validate, keep the weights when they are the best yet, and move to the next epoch."""
         following = replace(position, epoch=position.epoch + 1, step_in_epoch=0)
-        if self.data.val is None:
+        if self.val is None:
             return following
-        metrics = evaluate(self.data.val, self.towers, batch_size=self.plan.settings.val_batch_size)
+        metrics = evaluate(self.val, self.towers, batch_size=self.plan.settings.val_batch_size)
+        task.point(_SCORE, metrics[SELECTED_BY])
         if self.recorder is not None:
             self.recorder.epoch(position.epoch, position.step, metrics)
         score = self.world.of_leader(metrics[SELECTED_BY])
@@ -263,6 +213,15 @@ class Session:
             self.recorder.step(row)
 
 
-def _note(row: StepRow, position: Position, epochs: int) -> str:
-    best = f" · best nDCG@10 {position.best_score:.3f}" if position.best_epoch else ""
-    return f"loss {row.loss:.3f} · epoch {row.epoch}/{epochs} · lr {row.lr:.1e}{best}"
+def _note(row: StepRow, position: Position, *, total: int, epochs: int) -> str:
+    parts = [
+        f"epoch {row.epoch}/{epochs}",
+        f"step {position.step}/{total}",
+        f"loss {row.loss:.3f}",
+        f"lr {row.lr:.1e}",
+        f"scale {row.logit_scale:.1f}",
+        f"{row.memory_mib / 1024:.2f} GiB",
+    ]
+    if position.best_epoch:
+        parts.append(f"best nDCG@10 {position.best_score:.3f} after epoch {position.best_epoch}")
+    return " · ".join(parts)

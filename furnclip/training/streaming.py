@@ -7,10 +7,13 @@ shards and give their folder.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, TYPE_CHECKING, Any
 
-from furnclip.errors import ConfigError, DataError
+from furnclip.errors import DataError
+from furnclip.training.data import product_of, tokenised, trimmed
+from furnclip.training.remote import open_remote
 
 if TYPE_CHECKING:
     import torch
@@ -18,6 +21,40 @@ if TYPE_CHECKING:
     from transformers import CLIPProcessor
 
 _SHUFFLE_BUFFER = 2_000
+
+
+def stream_samples(
+    urls: str | list[str],
+    processor: CLIPProcessor,
+    *,
+    batch_size: int,
+    workers: int,
+    seed: int,
+    shuffled: bool,
+    batches: int | None = None,
+) -> Any:
+    """Return an iterable of lists of (uint8 pixels, caption, product).
+
+    ``shuffled`` draws shards with replacement and never ends, unless after ``batches``; otherwise
+    every shard is read once.
+    """
+    import webdataset as wds
+
+    _open_s3_with_fsspec()
+    source = wds.WebDataset(
+        urls,
+        resampled=shuffled,
+        shardshuffle=False,
+        seed=seed,
+        empty_check=False,
+        nodesplitter=wds.split_by_node,
+    )
+    if shuffled:
+        source = source.shuffle(_SHUFFLE_BUFFER, seed=seed)
+    found = source.map(_Decode(_side(processor))).batched(batch_size, collation_fn=list)
+    if batches is not None:
+        found = found.with_epoch(batches)
+    return wds.WebLoader(found, batch_size=None, num_workers=workers)
 
 
 def stream_batches(
@@ -37,23 +74,15 @@ def stream_batches(
     ``epoch_samples`` ends a pass; without it a pass over training data never ends and one over
     other data reads every shard once.
     """
-    import webdataset as wds
-
-    _open_s3_with_fsspec()
-    source = wds.WebDataset(
+    loader = stream_samples(
         urls,
-        resampled=is_train,
-        shardshuffle=False,
+        processor,
+        batch_size=batch_size,
+        workers=workers,
         seed=seed,
-        empty_check=False,
-        nodesplitter=wds.split_by_node,
+        shuffled=is_train,
+        batches=None if epoch_samples is None else -(-epoch_samples // batch_size),
     )
-    if is_train:
-        source = source.shuffle(_SHUFFLE_BUFFER, seed=seed)
-    batches = source.map(_Decode(_side(processor))).batched(batch_size, collation_fn=list)
-    if epoch_samples is not None:
-        batches = batches.with_epoch(-(-epoch_samples // batch_size))
-    loader = wds.WebLoader(batches, batch_size=None, num_workers=workers)
     kind = augmentation if is_train else "none"
     return RemoteBatches(loader, processor, augmentation=kind, seed=seed, device=device)
 
@@ -81,14 +110,12 @@ class RemoteBatches:
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         import torch
 
-        from furnclip.training.data import tokenised, trimmed
-
         tokenizer: Any = self._processor.tokenizer
         for samples in self._loader:
-            pixels = torch.stack([pixels for pixels, _ in samples]).to(self._device)
+            pixels = torch.stack([pixels for pixels, _, _ in samples]).to(self._device)
             draws = self._transform.draw(len(samples), self._generator)
             ids, lengths = tokenised(
-                [text for _, text in samples],
+                [text for _, text, _ in samples],
                 self._processor,
                 max_length=tokenizer.model_max_length,
             )
@@ -111,22 +138,11 @@ def _open_s3_with_fsspec() -> None:
 
 
 def _read_s3(url: str, *_mode: str, **_options: object) -> IO[bytes]:
-    try:
-        import fsspec
-
-        return cast("IO[bytes]", fsspec.open(url, "rb").open())
-    except ImportError as error:
-        raise ConfigError(
-            f"cannot read {url}: {error.name} is not installed", hint="pip install 'furnclip[s3]'"
-        ) from error
-    except OSError as error:
-        raise DataError(
-            f"cannot read {url}: {error}", hint="check the URL and the access"
-        ) from error
+    return open_remote(url)
 
 
 class _Decode:
-    """Turn one raw sample into (uint8 pixels, caption); runs in the workers."""
+    """Turn one raw sample into (uint8 pixels, caption, product); runs in the workers."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -136,7 +152,7 @@ class _Decode:
         self.__dict__.update(state)
         _open_s3_with_fsspec()
 
-    def __call__(self, sample: dict[str, Any]) -> tuple[Tensor, str]:
+    def __call__(self, sample: dict[str, Any]) -> tuple[Tensor, str, str]:
         import numpy as np
         import torch
 
@@ -146,8 +162,9 @@ class _Decode:
         if encoded is None:
             raise DataError(f"{sample.get('__url__')}: {sample.get('__key__')} has no image")
         image = load_letterboxed(encoded, self._size, allow_truncated=True).image
-        text = sample.get("txt", b"").decode()
-        return torch.from_numpy(np.array(image)).permute(2, 0, 1), text
+        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+        meta = json.loads(sample.get("json", b"{}"))
+        return pixels, sample.get("txt", b"").decode(), product_of(meta, str(sample["__key__"]))
 
 
 def _side(processor: CLIPProcessor) -> int:

@@ -45,7 +45,8 @@ class Inputs:
 class Towers:
     """A CLIP model (LoRA inside or not) on one device in one precision.
 
-    ``precision`` is what the towers compute in (autocast); features leave in float32 or more.
+    ``precision`` is what the towers compute in (autocast; fp64 needs weights of that kind);
+    features leave in float32 or more.
     """
 
     def __init__(
@@ -83,10 +84,19 @@ class Towers:
 
     def encode(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """Return image and text features, (n, d) each, not normalised."""
+        return self.encode_image(inputs), self.encode_text(inputs)
+
+    def encode_image(self, inputs: Inputs) -> Tensor:
+        """Return image features, (n, d), not normalised."""
         with self._autocast():
-            image = self.clip.visual_projection(self._pooled_image(inputs))
-            text = self.clip.text_projection(self._pooled_text(inputs))
-        return image, text
+            features: Tensor = self.clip.visual_projection(self._pooled_image(inputs))
+        return features
+
+    def encode_text(self, inputs: Inputs) -> Tensor:
+        """Return text features, (n, d), not normalised."""
+        with self._autocast():
+            features: Tensor = self.clip.text_projection(self._pooled_text(inputs))
+        return features
 
     def pool_frozen(self, inputs: Inputs, *, micro_batch_size: int) -> Inputs:
         """Run the frozen towers now, so that the loss runs each of them once and not twice."""
@@ -120,7 +130,7 @@ class Towers:
     def _autocast(self) -> AbstractContextManager[Any]:
         import torch
 
-        if self.precision == "fp32":
+        if self.precision in {"fp32", "fp64"}:
             return nullcontext()
         dtype = torch.bfloat16 if self.precision == "bf16" else torch.float16
         return torch.autocast(self.device.type, dtype=dtype)

@@ -121,7 +121,7 @@ class Trainer:
             pooled = self.towers.pool_frozen(inputs, micro_batch_size=self.micro_batch_size)
         return contrastive_backward(
             pooled.chunks(self.micro_batch_size),
-            self.towers.encode,
+            (self.towers.encode_image, self.towers.encode_text),
             lambda image, text: self.objective(image, text, positives),
             device=self.towers.device,
             world=self.world,

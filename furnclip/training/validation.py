@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from furnclip.metrics import RetrievalMetrics, bootstrap_interval, retrieval_metrics
+from furnclip.metrics import (
+    RetrievalMetrics,
+    bootstrap_interval,
+    paired_bootstrap_p,
+    retrieval_metrics,
+)
 from furnclip.training.data import PairTable, Rows, trimmed
 from furnclip.training.pixels import Held, RowSource
 from furnclip.training.towers import Inputs, Towers
@@ -77,7 +82,8 @@ def _each(
             blank if pixels is None else pixels.to(towers.device),
             blank if images else split.text(rows).to(towers.device),
         )
-        parts.append(take(towers.pool_frozen(side, micro_batch_size=batch_size)).float())
+        part = take(towers.pool_frozen(side, micro_batch_size=batch_size))
+        parts.append(part if part.dtype == torch.float64 else part.float())
     return parts
 
 
@@ -86,11 +92,49 @@ def evaluate(split: Split, towers: Towers, *, batch_size: int) -> dict[str, floa
 
     Right answers are the images (texts) of the same product.
     """
+    return measure(split, towers, batch_size=batch_size).metrics
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Metrics by name, and of each query those that are means over queries."""
+
+    metrics: dict[str, float]
+    per_query: dict[str, np.ndarray]
+
+
+def measure(split: Split, towers: Towers, *, batch_size: int) -> Measured:
+    """Do as ``evaluate`` and keep the value of every query, for intervals and tests."""
     image, text = embed(split, towers, batch_size=batch_size)
     groups = split.table.groups
     forward = retrieval_metrics(text, image, query_groups=groups, gallery_groups=groups)
     backward = retrieval_metrics(image, text, query_groups=groups, gallery_groups=groups)
-    return _named(forward, "text_to_image") | _named(backward, "image_to_text")
+    both = {"text_to_image": forward, "image_to_text": backward}
+    return Measured(
+        {k: v for name, found in both.items() for k, v in _named(found, name).items()},
+        {
+            f"{name}.{metric}": values
+            for name, found in both.items()
+            for metric, values in found.per_query.items()
+            if metric != "rank"
+        },
+    )
+
+
+def intervals(measured: Measured) -> dict[str, list[float]]:
+    """Return the 95% bootstrap interval of every mean, as (low, high)."""
+    return {name: list(bootstrap_interval(values)) for name, values in measured.per_query.items()}
+
+
+def compared(base: Measured, tuned: Measured) -> dict[str, dict[str, float]]:
+    """Return ``difference`` with its interval and the paired bootstrap's ``p``, by metric."""
+    found = {}
+    for name, before in base.per_query.items():
+        gain = tuned.per_query[name] - before
+        low, high = bootstrap_interval(gain)
+        p = paired_bootstrap_p(before, tuned.per_query[name], samples=2000)
+        found[name] = {"difference": float(gain.mean()), "low": low, "high": high, "p": p}
+    return found
 
 
 def embed(split: Split, towers: Towers, *, batch_size: int) -> tuple[np.ndarray, np.ndarray]:

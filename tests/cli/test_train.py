@@ -9,6 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from furnclip.cli import app
+from furnclip.state import StateStore
+from furnclip.state.training import end_run, list_runs
 from tests.tiny import build_tiny_clip
 from tests.training.shards import TEXTS, write_catalogue
 
@@ -44,6 +46,8 @@ def test_train_prints_base_against_tuned_and_runs_lists_it(here: list[str]) -> N
     table = run([*here, "--scenario", "dual_lora", "--lr", "1e-3", "--name", "mine"])
     assert "test split, base against dual_lora" in table
     assert "text to image, hit@1" in table
+    assert "95% interval" in table
+    assert ".." in table
     assert Path("models/mine/config.json").is_file()
     assert Path("runs/mine/curves.png").read_bytes().startswith(b"\x89PNG")
     listed = json.loads(run(["runs", "--json"]))["runs"]
@@ -73,7 +77,17 @@ def test_all_scenarios_are_compared_and_what_cannot_run_is_left_out(
     for scenario in ("zero_shot", "linear_probe", "vision_lora", "text_lora", "dual_lora"):
         assert scenario in table
     assert "unfrozen_targets is left out" in caplog.text  # its layers 10 and 11 are not there
-    assert Path("models/x-dual_lora/config.json").is_file()
+    model = Path("models/x-dual_lora/model.safetensors")
+    assert model.is_file()
+    written = model.stat().st_mtime_ns
+    # Again, with one of them stopped half way: only that one is trained.
+    store = StateStore(Path(".furnclip/state.duckdb"))
+    end_run(store, "x-text_lora", "interrupted")
+    before = {run.run_id: run.finished_at for run in list_runs(store)}
+    assert "text_lora" in run([*here, "--scenario", "all", "--name", "x"])
+    after = {run.run_id: run.finished_at for run in list_runs(store)}
+    assert {name for name in after if after[name] != before[name]} == {"x-text_lora"}
+    assert model.stat().st_mtime_ns == written
 
 
 def test_resuming_a_finished_run_does_nothing(here: list[str]) -> None:
@@ -158,3 +172,5 @@ def test_terminal_shows_epoch_loss_rate_and_time_left(here: list[str]) -> None:
     assert "epoch 1/1" in text
     assert "loss" in text
     assert "pairs/s" in text
+    assert "GiB" in text
+    assert any("\u2801" <= letter <= "\u28ff" for letter in text), "no curve of the loss"

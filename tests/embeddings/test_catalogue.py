@@ -155,6 +155,8 @@ class _StopAfter:
 
     def note(self, text: str) -> None: ...
 
+    def point(self, curve: str, value: float) -> None: ...
+
 
 def test_ctrl_c_keeps_finished_shards_and_says_how_to_go_on(
     models: Models, shards: Path, tmp_path: Path

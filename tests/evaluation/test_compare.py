@@ -180,6 +180,9 @@ def test_the_page_shows_gains_and_losses_and_needs_nothing_else(tmp_path: Path) 
     master = _master(tmp_path, vectors, products=products, captions=captions)
     page = report_page(evaluate(master), master)
     assert "tuned gains most" in page
+    assert "p (tuned)" in page
+    assert "&lt;0.001" in page
+    assert "0.000</td>" not in page
     assert "tuned loses most" in page
     assert "data:image/jpeg;base64," in page
     assert "caption &lt;p" in page

@@ -24,8 +24,9 @@ from furnclip.state import StateStore
 from furnclip.state.training import epochs_of, latest_run, list_runs, steps_of
 from furnclip.training import main as main_module
 from furnclip.training import publish, session
-from furnclip.training.main import TrainingResult, main, parse_args, run_training
+from furnclip.training.main import main, parse_args, run_training
 from furnclip.training.model import get_model
+from furnclip.training.results import TrainingResult
 from furnclip.training.trainer import StepOutcome, Trainer
 from furnclip.training.validation import evaluate
 from tests.tiny import build_tiny_clip
@@ -273,10 +274,10 @@ def test_signal_saves_a_checkpoint_and_names_the_command_that_goes_on(
 ) -> None:
     note = session._note
 
-    def signalled(*args: Any) -> str:
+    def signalled(*args: Any, **counts: Any) -> str:
         if args[0].step == 3:
             signal.raise_signal(number)
-        return note(*args)
+        return note(*args, **counts)
 
     with monkeypatch.context() as patched:
         patched.setattr(session, "_note", signalled)
@@ -439,7 +440,7 @@ def test_out_of_memory_halves_the_micro_batch_and_keeps_the_objective(
 
     chosen = {"scenario": "unfrozen_targets", "unfrozen_targets": EVERYTHING, "epochs": 1}
     expected = train(name="roomy", micro_batch_size=4, **chosen)
-    encode = Towers.encode
+    encode = Towers.encode_image
     failures = 0
 
     def small_memory(self: Towers, inputs: Inputs) -> Any:
@@ -449,7 +450,7 @@ def test_out_of_memory_halves_the_micro_batch_and_keeps_the_objective(
             raise torch.OutOfMemoryError("no room")
         return encode(self, inputs)
 
-    monkeypatch.setattr(Towers, "encode", small_memory)
+    monkeypatch.setattr(Towers, "encode_image", small_memory)
     found = train(name="tight", micro_batch_size=16, **chosen)
     assert failures == 2  # 16, then 8
     assert expected.model_path is not None
@@ -465,7 +466,7 @@ def test_one_pair_that_does_not_fit_is_an_error_with_a_way_out(
     def no_memory(*args: Any) -> Any:
         raise torch.OutOfMemoryError("no room")
 
-    monkeypatch.setattr(Towers, "encode", no_memory)
+    monkeypatch.setattr(Towers, "encode_image", no_memory)
     monkeypatch.setattr(session, "evaluate", lambda *_, **__: {"text_to_image.ndcg@10": 0.0})
     with pytest.raises(FurnclipError, match="one pair does not fit"):
         train(micro_batch_size=4)

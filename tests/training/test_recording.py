@@ -147,10 +147,32 @@ def test_tracker_that_is_not_installed_names_its_extra(
     assert f"furnclip[{kind}]" in str(caught.value.hint)
 
 
-def test_tensorboard_writes_event_files(tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard")
+@pytest.mark.filterwarnings("ignore")
+def test_tensorboard_gets_the_values(tmp_path: Path) -> None:
     tracker = open_tracker("tensorboard", tmp_path / "t", "a", settings={})
     assert tracker is not None
-    tracker.log({"train/loss": 1.0}, step=0)
+    tracker.log({"train/loss": 1.5}, step=0)
+    tracker.log({"train/loss": 0.5}, step=1)
     tracker.close()
-    assert list((tmp_path / "t").glob("events.out.tfevents*"))
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    found = EventAccumulator(str(tmp_path / "t"))
+    found.Reload()
+    assert [(e.step, e.value) for e in found.Scalars("train/loss")] == [(0, 1.5), (1, 0.5)]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_wandb_writes_a_run_without_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("WANDB_MODE", "offline"), ("WANDB_SILENT", "true")):
+        monkeypatch.setenv(name, value)
+    tracker = open_tracker("wandb", tmp_path / "t", "run-a", settings={"lr": 1e-4})
+    assert tracker is not None
+    tracker.log({"train/loss": 1.5}, step=0)
+    tracker.close()
+    (folder,) = (tmp_path / "t" / "wandb").glob("offline-run-*-run-a")
+    (record,) = folder.glob("*.wandb")
+    content = record.read_bytes()
+    assert b"train/loss" in content
+    assert b"lr" in content

@@ -1,5 +1,7 @@
 """Remote shards from a real S3 server on loopback."""
 
+import hashlib
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -7,11 +9,20 @@ from typing import Any
 
 import pytest
 from moto import server as moto
+from safetensors.torch import load_file
+from typer.testing import CliRunner
 
+from furnclip.cli import app
 from furnclip.encoder import load_model
+from furnclip.errors import ConfigError, DataError
+from furnclip.progress import SILENT
+from furnclip.shards import ShardReader
+from furnclip.state import StateStore
+from furnclip.state.training import list_runs
 from furnclip.training.data import get_wds_pipeline
+from furnclip.training.remote import RemoteShards
 from tests.tiny import build_tiny_clip
-from tests.training.shards import write_split
+from tests.training.shards import TEXTS, write_catalogue, write_split
 
 
 @pytest.fixture
@@ -30,6 +41,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Any:
             ("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}"),
         ):
             monkeypatch.setenv(name, value)
+        s3fs.S3FileSystem.clear_instance_cache()  # one of another test's server
         yield s3fs.S3FileSystem(skip_instance_cache=True)
     finally:
         server.stop()
@@ -56,12 +68,77 @@ def test_shards_are_streamed_from_s3(bucket: Any, workers: int) -> None:
 def test_without_the_extra_the_error_names_it() -> None:
     code = (
         "import sys; sys.modules['fsspec'] = None\n"
-        "from furnclip.training.streaming import _read_s3\n"
+        "from furnclip.training.remote import open_remote\n"
         "from furnclip.errors import ConfigError\n"
-        "try: _read_s3('s3://bucket/val.tar')\n"
+        "try: open_remote('s3://bucket/val.tar')\n"
         "except ConfigError as error: print(error.message, '|', error.hint)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == (
         "cannot read s3://bucket/val.tar: fsspec is not installed | pip install 'furnclip[s3]'"
     )
+
+
+def upload(bucket: Any, folder: Path, place: str) -> None:
+    """Put a folder of shards on the server, with the manifest that `furnclip shard` writes."""
+    shards = []
+    for path in sorted(folder.glob("*/*.tar")):
+        name = path.relative_to(folder).as_posix()
+        samples = len(ShardReader([path]))
+        content = path.read_bytes()
+        shards.append(
+            {
+                "name": name,
+                "split": path.parent.name,
+                "samples": samples,
+                "bytes": len(content),
+                "sha256": hashlib.sha256(content).hexdigest(),
+            }
+        )
+        bucket.pipe(f"{place}/{name}", content)
+    bucket.pipe(f"{place}/manifest.json", json.dumps({"shards": shards}).encode())
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_train_streams_from_s3_and_measures_on_copies(bucket: Any) -> None:
+    base = build_tiny_clip(Path("base"), texts=TEXTS)
+    bucket.mkdir("catalogue")
+    upload(bucket, write_catalogue(Path("local"), train=50, held_out=12), "catalogue/shards")
+    options = "--epochs 2 --effective-batch-size 16 --lr 1e-3 --workers 0 --name far --json"
+    arguments = ["train", "--data", "s3://catalogue/shards", "--base", str(base), *options.split()]
+    done = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    found = json.loads(done.stdout)
+    assert found["steps"] == 2 * 4  # 50 pairs in batches of 16
+    assert found["metrics"]["split"] == "test"
+    assert Path("models/far/config.json").is_file()
+    copies = sorted(path.name for path in Path("runs/far/held-out").glob("*/*.tar"))
+    assert copies == ["test-000000.tar", "val-000000.tar"]
+    (run,) = list_runs(StateStore(Path(".furnclip/state.duckdb")))
+    assert run.data == "s3://catalogue/shards"
+    local = load_file(base / "model.safetensors")
+    tuned = load_file("models/far/model.safetensors")
+    assert any(not value.equal(local[name]) for name, value in tuned.items())
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_copy_that_is_not_what_the_manifest_says_is_refused(bucket: Any) -> None:
+    bucket.mkdir("torn")
+    folder = write_catalogue(Path("local"), train=8, held_out=8)
+    upload(bucket, folder, "torn")
+    content = (folder / "val/val-000000.tar").read_bytes()
+    bucket.pipe("torn/val/val-000000.tar", content[:-1] + b"x")
+    with pytest.raises(DataError, match="is not what its manifest says"):
+        RemoteShards.at("s3://torn").copy("val", Path("copies"), progress=SILENT)
+    assert not list(Path("copies").rglob("*.tar"))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_place_without_a_manifest_is_named(bucket: Any) -> None:
+    bucket.mkdir("empty")
+    with pytest.raises(DataError, match=r"s3://empty/manifest\.json"):
+        RemoteShards.at("s3://empty/")
+
+
+def test_other_schemes_are_refused_by_name() -> None:
+    with pytest.raises(ConfigError, match=r"cannot train from gs://x/manifest\.json"):
+        RemoteShards.at("gs://x")

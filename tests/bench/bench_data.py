@@ -1,0 +1,109 @@
+"""Data loading, side by side: ``python -m tests.bench.bench_data --peers PYTHON [--photos DIR]``.
+
+The same photos as shards and as files: furnclip's reader and transform, open_clip's webdataset
+pipeline, and one PIL file with a ``CLIPProcessor`` call a sample. Batches of normalised float32
+(n, 3, 224, 224) and token ids come out of all three. PYTHON as for ``bench_step``.
+"""
+
+import argparse
+import io
+import json
+import os
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+from furnclip.images import load_letterboxed
+from tests.bench.bench_step import _json, captions, write_model
+from tests.bench.peers.data_peers import rate
+
+PEERS = Path(__file__).parent / "peers" / "data_peers.py"
+_A_SHARD = 250
+
+
+def photos(folder: str | None, count: int) -> list[bytes]:
+    """Return photos letterboxed to 224 pixels, as ``furnclip shard`` stores them."""
+    from furnclip.demo.catalogue import draw, products
+
+    found = []
+    if folder is not None:
+        paths = sorted(Path(folder).rglob("*.jpg"))
+        encoded = [path.read_bytes() for path in paths[:count]]
+    else:
+        encoded = [draw(product, 0) for product in products(min(count, 200), 0)]
+    for content in encoded:
+        buffer = io.BytesIO()
+        load_letterboxed(content, 224).image.save(buffer, "JPEG", quality=95)
+        found.append(buffer.getvalue())
+    return [found[i % len(found)] for i in range(count)]
+
+
+def write_samples(folder: Path, images: list[bytes], texts: list[str]) -> None:
+    for name in ("shards", "files"):
+        (folder / name).mkdir()
+    for start in range(0, len(images), _A_SHARD):
+        with tarfile.open(folder / f"shards/train-{start // _A_SHARD:06d}.tar", "w") as archive:
+            for row in range(start, min(start + _A_SHARD, len(images))):
+                for extension, content in (("jpg", images[row]), ("txt", texts[row].encode())):
+                    info = tarfile.TarInfo(f"{row:09d}.{extension}")
+                    info.size = len(content)
+                    archive.addfile(info, io.BytesIO(content))
+                    (folder / f"files/{row:09d}.{extension}").write_bytes(content)
+    (folder / "count.json").write_text(json.dumps(len(images)))
+
+
+def furnclip_rate(folder: Path, workers: int, batch: int, augmentation: str) -> dict[str, float]:
+    from furnclip.encoder import load_model
+    from furnclip.training.data import get_wds_pipeline
+
+    _, processor = load_model(folder / "model")
+    pipeline = get_wds_pipeline(
+        folder / "shards",
+        processor,
+        batch_size=batch,
+        workers=workers,
+        augmentation=augmentation,
+    )
+    return rate(pipeline, lambda found: len(found["input_ids"]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Data loading against the peers.")
+    parser.add_argument("--peers", default=os.environ.get("FURNCLIP_BENCH_PEERS", sys.executable))
+    parser.add_argument("--count", type=int, default=4000)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--photos", help="a folder of JPEGs; default: drawn ones")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as work:
+        folder = Path(work)
+        write_model(folder / "model", tiny=False)
+        write_samples(folder, photos(args.photos, args.count), captions(None, args.count))
+        ours = {
+            kind: furnclip_rate(folder, args.workers, args.batch, kind)
+            for kind in ("none", "simple")
+        }
+        settings = [f"workers={args.workers}", f"batch={args.batch}"]
+        found = {f"furnclip, augmentation {kind}": row for kind, row in ours.items()} | {
+            name: _json([args.peers, str(PEERS), task, str(folder), *settings])
+            for name, task in (
+                ("open_clip's webdataset", "open_clip"),
+                ("a PIL file and CLIPProcessor", "files"),
+            )
+        }
+    print(f"{args.count} photos of 224 pixels, {args.workers} workers, batches of {args.batch}")
+    print(f"{'':32}{'samples/s':>11}{'a core-s':>10}")
+    for name, row in found.items():
+        print(f"{name:32}{row['per_second']:>11,.0f}{row['per_core_second']:>10,.0f}")
+    _, mine, *others = found.values()
+    for (name, aim), row in zip((("open_clip", 2), ("files", 4)), others, strict=True):
+        faster = mine["per_second"] / row["per_second"]
+        leaner = mine["per_core_second"] / row["per_core_second"]
+        print(f"furnclip (simple) / {name}: x{faster:.1f} (aim {aim}), a core-second x{leaner:.1f}")
+
+
+if __name__ == "__main__":
+    main()

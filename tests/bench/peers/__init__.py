@@ -1,0 +1,1 @@
+"""What the benchmarks run in other programs' environments; nothing here imports furnclip."""

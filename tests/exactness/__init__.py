@@ -1,0 +1,1 @@
+"""Every claim of exactness, measured, and measured again with its mechanism broken."""
