@@ -65,10 +65,10 @@ class ChatEndpoint:
             answer = self._client().post("/chat/completions", cast_to=object, body=body)
         except openai.APIStatusError as error:
             self._refuse_all(error)
-            body = json.dumps(error.body or error.message)
+            told = json.dumps(error.body or error.message)
             return {
                 "status_code": error.status_code,
-                "body": {"error": json.loads(without_key(body, error.request))},
+                "body": {"error": json.loads(without_key(told, error.request))},
             }
         except openai.APITimeoutError as error:
             return {"status_code": 408, "body": {"error": str(error)}}
