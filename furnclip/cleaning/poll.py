@@ -56,7 +56,7 @@ from furnclip.state.cleaning_parts import (
 _LOG = logging.getLogger(__name__)
 
 _POLLS_AT_ONCE = 64
-_MOST_REFUSALS = 2
+_MOST_REFUSALS = 5
 _LAG = timedelta(hours=1)
 _IDLE_LOOKS = 3
 """Looks in a row with rows pending and nothing under way before waiting is given up."""

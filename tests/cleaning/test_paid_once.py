@@ -171,7 +171,7 @@ def test_refused_batch_costs_nothing(
     assert cleaner.finalize(run, tmp_path / "cleaned.csv").cost is not None
 
 
-def test_part_that_an_empty_queue_refuses_twice_is_halved(
+def test_part_that_an_empty_queue_refuses_again_and_again_is_halved(
     make_cleaner: MakeCleaner, server: BatchServer, catalogue: Path
 ) -> None:
     """The provider's count of tokens may be far from ours."""
