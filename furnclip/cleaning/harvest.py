@@ -11,7 +11,8 @@ from furnclip.cleaning.reading import read_answers
 from furnclip.errors import RemoteError
 from furnclip.files import atomic_path
 from furnclip.state import StateStore
-from furnclip.state.cleaning_parts import BatchRow, refuse_part
+from furnclip.state.cleaning_attempts import refuse_part
+from furnclip.state.cleaning_parts import BatchRow
 from furnclip.state.cleaning_results import (
     Answer,
     finish_batch,

@@ -39,6 +39,7 @@ from furnclip.state.cleaning import (
     next_part_number,
     run_counts,
 )
+from furnclip.state.cleaning_attempts import times_refused
 from furnclip.state.cleaning_parts import (
     BatchRow,
     assign_requeued,
@@ -49,7 +50,6 @@ from furnclip.state.cleaning_parts import (
     set_part,
     split_parts,
     stale_parts,
-    times_refused,
     update_batches,
 )
 

@@ -27,19 +27,21 @@ from furnclip.cleaning.backends import (
 from furnclip.errors import DataError, RemoteError, UsageError
 from furnclip.state import StateStore
 from furnclip.state.cleaning import PartRow
-from furnclip.state.cleaning_parts import (
+from furnclip.state.cleaning_attempts import (
     AttemptRow,
-    BatchRow,
     begin_attempt,
     end_attempt,
+    open_attempt,
+    refusals,
+)
+from furnclip.state.cleaning_parts import (
+    BatchRow,
     enqueued_tokens,
     forget_file,
     get_part,
     list_batches,
-    open_attempt,
     parts_of_run,
     record_batch,
-    refusals,
     set_part,
 )
 
