@@ -28,7 +28,7 @@ RETRYABLE = (
 FREE_RETRY = ("cancelled", "not_run")
 """Outcomes that cost nothing and count as no attempt."""
 _AT_ONCE = 4
-"""Parquet files in one transaction: two seconds or so, so that ``status`` is not kept waiting."""
+"""Parquet files in one transaction: a few seconds, so that ``status`` is not kept waiting."""
 Fields = tuple[str | None, str | None, str | None, str | None, str | None]
 
 
