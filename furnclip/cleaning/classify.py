@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 from pydantic import ValidationError
 from pydantic_core import from_json
 
@@ -18,11 +19,69 @@ _BATCH_CODES = {"batch_expired": "expired", "batch_cancelled": "cancelled"}
 _RETRY_STATUSES = frozenset({408, 409, 425, 429})
 
 
+class _Message(msgspec.Struct):
+    content: str | None = None
+    refusal: str | None = None
+
+
+class _Choice(msgspec.Struct):
+    message: _Message
+    finish_reason: str | None = None
+
+
+class _PromptTokens(msgspec.Struct):
+    cached_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: _PromptTokens | None = None
+
+
+class _Body(msgspec.Struct):
+    choices: list[_Choice]
+    usage: _Usage | None = None
+
+
+class _Response(msgspec.Struct):
+    status_code: int
+    body: _Body
+
+
+class _Line(msgspec.Struct):
+    custom_id: str
+    response: _Response
+
+
+_LINE = msgspec.json.Decoder(_Line)
+
+
 def classify(line: bytes) -> Answer:
     """Turn one output line into an answer; never raises, whatever the line holds.
 
     ``custom_id`` is empty for a line that is no output line at all.
     """
+    try:
+        # Only what is needed of a line in the vendor's shape: a third of the time of parsing it all
+        found = _LINE.decode(line)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return classify_any(line)
+    response = found.response
+    if response.status_code >= 400 or not response.body.choices:
+        return classify_any(line)
+    choice, usage = response.body.choices[0], response.body.usage or _Usage()
+    message, details = choice.message, usage.prompt_tokens_details
+    cached = details.cached_tokens if details else None
+    outcome, error, fields = _read_answer(message.refusal, choice.finish_reason, message.content)
+    return Answer(
+        _text(found.custom_id), outcome, error, None if outcome == "ok" else _raw(line), fields,
+        *_tokens(usage.prompt_tokens, cached, usage.completion_tokens),
+    )  # fmt: skip
+
+
+def classify_any(line: bytes) -> Answer:
+    """Do what ``classify`` does, for lines of any shape."""
     try:
         record = _parse(line)
         identity = _text(record["custom_id"])
@@ -55,43 +114,48 @@ def _classify(identity: str, record: dict[str, Any], line: bytes) -> Answer:
         retry = status >= 500 or status in _RETRY_STATUSES
         outcome = "http_error" if retry else "bad_request"
         return Answer(identity, outcome, _text(f"HTTP {status}: {_message(body)}"), _raw(line))
-    outcome, error, product = _read_choice(body["choices"][0])
-    tokens = _tokens(body.get("usage") or {})
-    if product is None:
-        return Answer(identity, outcome, error, _raw(line), _NO_FIELDS, *tokens)
-    fields = (product.clean_title, product.style, product.material, product.color,
-              product.object_type)  # fmt: skip
-    return Answer(identity, "ok", None, None, fields, *tokens)
-
-
-def _tokens(usage: dict[str, Any]) -> tuple[int, int, int]:
-    """Return prompt, cached and completion tokens; absent or absurd numbers count as 0."""
+    choice = body["choices"][0]
+    message, usage = choice["message"], body.get("usage") or {}
     cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens")
-    given = (usage.get("prompt_tokens"), cached, usage.get("completion_tokens"))
-    prompt, cached, completion = (
-        value if isinstance(value, int) and 0 <= value < _MOST_TOKENS else 0 for value in given
+    tokens = _tokens(usage.get("prompt_tokens"), cached, usage.get("completion_tokens"))
+    outcome, error, fields = _read_answer(
+        message.get("refusal"), choice.get("finish_reason"), message.get("content")
     )
-    return prompt, min(cached, prompt), completion
+    return Answer(
+        identity, outcome, error, None if outcome == "ok" else _raw(line), fields, *tokens
+    )
 
 
-def _read_choice(choice: dict[str, Any]) -> tuple[str, str | None, CleanedProduct | None]:
-    message, reason = choice["message"], choice.get("finish_reason")
-    if message.get("refusal"):
-        return "refusal", _text(message["refusal"]), None
+def _tokens(prompt: object, cached: object, completion: object) -> tuple[int, int, int]:
+    """Return the three numbers of tokens; absent or absurd ones count as 0."""
+    given = _count(prompt)
+    return given, min(_count(cached), given), _count(completion)
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) and 0 <= value < _MOST_TOKENS else 0
+
+
+def _read_answer(refusal: Any, reason: Any, content: Any) -> tuple[str, str | None, Fields]:
+    """Return outcome, error and fields of what a model said."""
+    if refusal:
+        return "refusal", _text(refusal), _NO_FIELDS
     if reason == "content_filter":
-        return "refusal", "stopped by the content filter", None
-    content = message.get("content")
+        return "refusal", "stopped by the content filter", _NO_FIELDS
     if reason == "length":
-        return "length", "the answer was cut at the token limit", None
+        return "length", "the answer was cut at the token limit", _NO_FIELDS
     if not content:
-        return "empty", "the answer is empty", None
+        return "empty", "the answer is empty", _NO_FIELDS
     try:
-        return "ok", None, CleanedProduct.model_validate_json(_unfenced(content))
+        product = CleanedProduct.model_validate_json(_unfenced(content))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         kind = "invalid_json" if first["type"] == "json_invalid" else "invalid_fields"
         place = ".".join(str(part) for part in first["loc"])
-        return kind, _text(f"{place}: {first['msg']}".removeprefix(": ")), None
+        return kind, _text(f"{place}: {first['msg']}".removeprefix(": ")), _NO_FIELDS
+    return "ok", None, (
+        product.clean_title, product.style, product.material, product.color, product.object_type
+    )  # fmt: skip
 
 
 def _unfenced(content: str) -> str:

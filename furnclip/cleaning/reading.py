@@ -1,7 +1,7 @@
 """Output files of a million lines or more → the answers on them, classified on every core.
 
 A file is cut into spans at line ends; each span becomes a Parquet file that the state file takes
-in bulk. Measured: 29 s of processor time for a million lines of 900 bytes, shared by two cores.
+in bulk. Measured: 21 s of processor time for a million lines of 900 bytes, shared by the cores.
 
 ``python -m furnclip.cleaning.reading FILE FOLDER WORKER WORKERS`` is one worker: a process of its
 own rather than ``multiprocessing``, which would run the script that called us once more.
@@ -9,6 +9,7 @@ own rather than ``multiprocessing``, which would run the script that called us o
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import tempfile
@@ -16,10 +17,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from furnclip.cleaning.classify import classify
 from furnclip.machine import cores
-from furnclip.state.cleaning_results import ARRIVED
+from furnclip.state.cleaning_results import ARRIVED, Answer
 
 _SPAN_BYTES = 48 << 20
 
@@ -92,19 +94,28 @@ def _read_span(path: Path, start: int, end: int, target: Path) -> int:
         file.seek(start)
         lines = file.read(end - start).split(b"\n")
     answers = [classify(line) for line in lines if line and not line.isspace()]
-    rows = [answer.row(position) for position, answer in enumerate(answers, start)]
+    positions = range(start, start + len(answers))
     kinds = {"VARCHAR": pa.string(), "BIGINT": pa.int64()}
-    schema = pa.schema([(name, kinds[kind]) for name, kind in ARRIVED.items()])
-    columns = list(zip(*rows, strict=True)) or [()] * len(schema)
-    arrays = [
-        pa.nulls(len(rows), field.type)
-        if values.count(None) == len(rows)
-        else pa.array(values, field.type)
-        for values, field in zip(columns, schema, strict=True)
-    ]
-    pq.write_table(pa.table(arrays, schema=schema), target)
+    arrays = {
+        name: pa.array(values, kinds[kind])
+        for (name, kind), values in zip(
+            ARRIVED.items(), (positions, *_columns(answers)), strict=True
+        )
+    }
+    pq.write_table(pa.table(arrays), target)
     return sum(not answer.custom_id for answer in answers)
 
 
+def _columns(answers: list[Answer]) -> list[tuple[Any, ...]]:
+    """Turn a tuple of each line into a tuple of each column of ``ARRIVED`` but the position."""
+    if not answers:
+        return [()] * (len(ARRIVED) - 1)
+    columns = list(zip(*answers, strict=True))
+    place = Answer._fields.index("fields")
+    fields = zip(*columns[place], strict=True)
+    return [*columns[:place], *fields, *columns[place + 1 :]]
+
+
 if __name__ == "__main__":
+    gc.disable()  # no answer refers to itself: looking for that takes a tenth of the time
     print(read_share(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])))  # noqa: T201  the answer of the process

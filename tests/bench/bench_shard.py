@@ -27,12 +27,13 @@ from tests.preparing.catalogues import row, write_csv
 _SIDE, _QUALITY = 224, 95
 
 
-def photo(seed: int) -> bytes:
-    """A 1000 x 800 JPEG with the detail of a photograph (about 150 kB)."""
+def photo(seed: int, width: int = 1000) -> bytes:
+    """A JPEG of 5:4 with the detail of a photograph (about 150 kB when 1000 pixels wide)."""
     rng = np.random.default_rng(seed)
+    height = width * 4 // 5
     coarse = rng.integers(0, 255, (40, 50, 3), dtype=np.uint8)
-    smooth = Image.fromarray(coarse).resize((1000, 800), Image.Resampling.BICUBIC)
-    grain = rng.normal(0, 4, (800, 1000, 1))
+    smooth = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+    grain = rng.normal(0, 4, (height, width, 1))
     buffer = io.BytesIO()
     pixels = (np.asarray(smooth) + grain).clip(0, 255).astype(np.uint8)
     Image.fromarray(pixels).save(buffer, "JPEG", quality=90)

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from furnclip.cleaning import reading
-from furnclip.cleaning.classify import classify
+from furnclip.cleaning.classify import classify, classify_any
 from furnclip.cleaning.reading import read_answers
 
 FIELDS = ("clean_title", "style", "material", "color", "object_type")
@@ -86,17 +86,23 @@ anything = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=6,
 )
+# now and then what a server does send, else nonsense
+some_changes = st.fixed_dictionaries(
+    {},
+    optional={
+        "status_code": st.sampled_from((200, 400, 429, 500)) | anything,
+        "finish_reason": st.sampled_from(("stop", "length", "content_filter")) | anything,
+        "refusal": st.sampled_from((None, "I cannot see it")) | anything,
+        "usage": st.fixed_dictionaries({}, optional={"prompt_tokens": anything}) | anything,
+        "response": anything,
+        "error": anything,
+        "custom_id": anything,
+    },
+)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-@given(
-    st.dictionaries(
-        st.sampled_from(("status_code", "usage", "finish_reason", "refusal", "response", "error",
-                         "custom_id")),
-        anything,
-    ),
-    anything,
-)  # fmt: skip
+@given(some_changes, anything)
 def test_whatever_the_line_holds_it_is_an_answer_that_can_be_stored(
     tmp_path: Path, changes: dict[str, Any], content: object
 ) -> None:
@@ -104,6 +110,16 @@ def test_whatever_the_line_holds_it_is_an_answer_that_can_be_stored(
     path.write_bytes(output_line(content, **changes) + b"\n")
     with read_answers(path) as answers:
         assert len(stored(answers.files)) == 1
+
+
+@settings(max_examples=300, deadline=None)
+@given(some_changes, anything)
+def test_the_short_cut_says_what_the_long_way_says(
+    changes: dict[str, Any], content: object
+) -> None:
+    for said in (content, product(color=content)):
+        line = output_line(said, **changes)
+        assert classify(line) == classify_any(line)
 
 
 def stored(files: tuple[Path, ...]) -> list[tuple[Any, ...]]:
