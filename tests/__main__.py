@@ -14,13 +14,15 @@ CHECKS = (
     ("lint-imports",),
     ("mypy",),
 )
+# a file's tests share what is costly to make, so files go to the workers whole
+PYTEST = ("pytest", "-n", "auto", "--dist", "loadfile")
 
 
 def main() -> int:
     """Run every check even when one fails; the exit code is 0 when all passed."""
     scripts = sysconfig.get_path("scripts")
     failed = []
-    for check in (*CHECKS, ("pytest", *sys.argv[1:])):
+    for check in (*CHECKS, (*PYTEST, *sys.argv[1:])):
         program = shutil.which(check[0], path=scripts)
         if program is None:
             print(f"{check[0]} is not installed: pip install -e '.[dev]'", file=sys.stderr)

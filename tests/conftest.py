@@ -1,11 +1,14 @@
 """Every test runs in a temporary folder, without furnclip's environment and without network."""
 
 import os
+import signal
 import socket
 from pathlib import Path
 
 import pytest
 
+# A shell starts background jobs with Ctrl-C ignored, which their children inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
