@@ -92,13 +92,40 @@ def test_a_mapped_copy_of_another_size_is_not_used(tmp_path: Path) -> None:
     assert np.array_equal(read_master(path).vectors("tuned", "image"), _unit(7, seed=3))
 
 
+@pytest.mark.parametrize("damage", ["gone", "cut", "of another table", "nonsense"])
+def test_the_mapped_words_are_not_needed(tmp_path: Path, damage: str) -> None:
+    whole = read_master(_master(tmp_path / "master.parquet"))
+    rows = [whole.row(index) for index in range(7)]
+    del whole  # it has mapped what is damaged now
+    (words,) = tmp_path.glob("products-*.arrow")
+    if damage == "gone":
+        words.unlink()
+    elif damage == "of another table":
+        _master(tmp_path / "other" / "master.parquet", rows=9)
+        (other,) = (tmp_path / "other").glob("products-*.arrow")
+        words.write_bytes(other.read_bytes())
+    else:
+        words.write_bytes(words.read_bytes()[:-9] if damage == "cut" else b"nonsense")
+    found = read_master(tmp_path / "master.parquet")
+    assert [found.row(index) for index in range(7)] == rows
+    assert np.array_equal(found.vectors("tuned", "text"), _unit(7, seed=4))
+
+
+def test_words_are_mapped_not_decoded(tmp_path: Path) -> None:
+    path = _master(tmp_path / "master.parquet")
+    before = pa.total_allocated_bytes()
+    master = read_master(path, kinds=["image"])
+    assert pa.total_allocated_bytes() - before < 1000
+    assert master.column("title") == [f"title {number}" for number in range(7)]
+
+
 def test_a_new_master_replaces_the_mapped_copies(tmp_path: Path) -> None:
     _master(tmp_path / "master.parquet")
-    before = set(tmp_path.glob("*-image-*"))
-    assert sorted(path.suffix for path in before) == [".f16", ".f16", ".i8", ".i8"]
+    before = {path for path in tmp_path.iterdir() if path.suffix != ".parquet"}
+    assert sorted(p.suffix for p in before) == [".arrow", ".f16", ".f16", ".i8", ".i8"]
     master = read_master(_master(tmp_path / "master.parquet", rows=9))
-    after = set(tmp_path.glob("*-image-*"))
-    assert len(after) == 4
+    after = {path for path in tmp_path.iterdir() if path.suffix != ".parquet"}
+    assert len(after) == 5
     assert not before & after
     assert np.array_equal(master.vectors("base", "image"), _unit(9, seed=1))
     assert len(master.codes["base"]) == 9
