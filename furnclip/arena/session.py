@@ -59,12 +59,6 @@ class ArenaSession:
         self.position = -1
         self._history: list[tuple[int, str]] = []
         self._recorded: set[int] = set()
-        self._captions = [
-            clean or title
-            for clean, title in zip(
-                master.column("clean_title"), master.column("title"), strict=True
-            )
-        ]
 
     @classmethod
     def open(cls, options: ArenaOptions, *, k: int | None = None) -> ArenaSession:
@@ -163,7 +157,9 @@ class ArenaSession:
 
     def caption(self, row: int) -> str:
         """Return the title of a product."""
-        return self._captions[row]
+        table = self.master.table
+        found: str = table.column("clean_title")[row].as_py() or table.column("title")[row].as_py()
+        return found
 
     def picture(self, item: int | Path) -> Image.Image:
         """Load a product's thumbnail or a query photo as RGB."""
