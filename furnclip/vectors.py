@@ -3,9 +3,9 @@
 ``<embeddings_dir>/<model sha>/<split>-<number>.parquet`` holds the vectors of one shard by one
 model; ``<embeddings_dir>/master.parquet`` holds every product once with the vectors of each model
 side by side. Beside it ``<label>-image-<digest>.f16`` repeats the image vectors as bare float16,
-``….i8`` as codes of one byte, and ``products-<digest>.arrow`` the words. A search maps them into
-memory, since parquet takes a second to decode 200,000 x 512 numbers. The master table is complete
-without them.
+``….i8`` as codes of one byte, and ``products-<digest>.arrow`` the other columns. A search maps
+them into memory, since parquet takes a second to decode 200,000 x 512 numbers. The master table is
+complete without them.
 
 Vectors are L2-normalised and stored as ``FixedSizeList<float16>``: a third of the
 size of lists of doubles, recall@10 unchanged, readable by DuckDB, pandas, polars and pyarrow.
@@ -32,7 +32,7 @@ from furnclip.errors import DataError
 from furnclip.files import atomic_path
 from furnclip.halves import IMAGE_FILES, ImageFiles, fixed_size_array, fixed_size_list
 from furnclip.nearest import top_k
-from furnclip.words_file import WORDS_FILE, WordsFile, open_words
+from furnclip.products_file import PRODUCTS_FILE, ProductsFile, open_products
 
 Float16 = npt.NDArray[np.float16]
 
@@ -178,14 +178,15 @@ def read_master(
     with file, _explained(path):
         mapped, codes = _mapped_images(file, path, models)
         mapped = {name: vectors for name, vectors in mapped.items() if name not in drop}
-        words = _mapped_words(file, path)
-        known = {*drop, *mapped, *(words.column_names if words is not None else ())}
-        columns = [name for name in file.schema_arrow.names if name not in known]
-        read = file.read(columns=columns).combine_chunks() if columns else pa.table({})
-        table = words if words is not None else read
-        if words is not None:
-            for name in read.column_names:
-                table = table.append_column(name, read.column(name))
+        note = (file.metadata.metadata or {}).get(PRODUCTS_FILE)
+        table = open_products(path.parent, note, file.metadata.num_rows)
+        at_hand = {*drop, *mapped, *table.column_names}
+        columns = [name for name in file.schema_arrow.names if name not in at_hand]
+        if columns:
+            read = file.read(columns=columns).combine_chunks()
+            for name in table.column_names:
+                read = read.append_column(name, table.column(name))
+            table = read
     return MasterVectors(path, table, {label: models[label] for label in wanted}, mapped, codes)
 
 
@@ -206,12 +207,6 @@ def _mapped_images(
             coded = Codes.open(beside.with_suffix(".i8"), shape)
             codes |= {label: coded} if coded is not None else {}
     return found, codes
-
-
-def _mapped_words(file: pq.ParquetFile, path: Path) -> pa.Table | None:
-    """Map the words kept beside the master table, where their file is still there."""
-    name = (file.metadata.metadata or {}).get(WORDS_FILE, b"").decode()
-    return open_words(path.parent / name, file.metadata.num_rows) if name else None
 
 
 def read_models(path: Path) -> dict[str, ModelInfo]:
@@ -328,11 +323,11 @@ def write_master(path: Path, parts: Iterable[pa.Table], models: Mapping[str, Mod
         "models": {label: asdict(info) for label, info in stored.items()},
         "labels": list(models),  # their order, which sorted JSON would lose
     }
-    with ImageFiles(path.parent, list(models)) as images, WordsFile(path.parent) as words:
+    with ImageFiles(path.parent, list(models)) as images, ProductsFile(path) as products:
         rows = write_table(
-            path, words.copying(images.copying(parts)), footer,
-            at_the_end=lambda: images.finish() | words.finish(),
+            path, products.copying(images.copying(parts)), footer,
+            at_the_end=lambda: images.finish() | products.finish(),
         )  # fmt: skip
     images.remove_others()
-    words.remove_others()
+    products.remove_others()
     return rows

@@ -15,14 +15,16 @@ CHECKS = (
     ("mypy",),
 )
 # a file's tests share what is costly to make, so files go to the workers whole
-PYTEST = ("pytest", "-n", "auto", "--dist", "loadfile")
+PARALLEL = ("-n", "auto", "--dist", "loadfile")
 
 
 def main() -> int:
     """Run every check even when one fails; the exit code is 0 when all passed."""
     scripts = sysconfig.get_path("scripts")
     failed = []
-    for check in (*CHECKS, (*PYTEST, *sys.argv[1:])):
+    # with a marker of one's own (slow, gpu) one after another: some kill at moments of a usual run
+    pytest = ("pytest", *(() if "-m" in sys.argv else PARALLEL), *sys.argv[1:])
+    for check in (*CHECKS, pytest):
         program = shutil.which(check[0], path=scripts)
         if program is None:
             print(f"{check[0]} is not installed: pip install -e '.[dev]'", file=sys.stderr)

@@ -7,9 +7,16 @@ from pathlib import Path
 
 import pytest
 
-# A shell starts background jobs with Ctrl-C ignored, which their children inherit.
+from furnclip.machine import cores
+
+# A shell starts background jobs with Ctrl-C ignored, which the processes tests interrupt inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Return the cores this process may use, where pytest-xdist counts all of the machine."""
+    return cores()
 
 
 @pytest.fixture(autouse=True)

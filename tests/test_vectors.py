@@ -93,25 +93,31 @@ def test_a_mapped_copy_of_another_size_is_not_used(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["gone", "cut", "of another table", "nonsense"])
-def test_the_mapped_words_are_not_needed(tmp_path: Path, damage: str) -> None:
+def test_the_mapped_products_are_not_needed(tmp_path: Path, damage: str) -> None:
     whole = read_master(_master(tmp_path / "master.parquet"))
     rows = [whole.row(index) for index in range(7)]
     del whole  # it has mapped what is damaged now
-    (words,) = tmp_path.glob("products-*.arrow")
+    (mapped,) = tmp_path.glob("products-*.arrow")
     if damage == "gone":
-        words.unlink()
+        mapped.unlink()
     elif damage == "of another table":
         _master(tmp_path / "other" / "master.parquet", rows=9)
         (other,) = (tmp_path / "other").glob("products-*.arrow")
-        words.write_bytes(other.read_bytes())
+        mapped.write_bytes(other.read_bytes())
     else:
-        words.write_bytes(words.read_bytes()[:-9] if damage == "cut" else b"nonsense")
+        mapped.write_bytes(mapped.read_bytes()[:-9] if damage == "cut" else b"nonsense")
     found = read_master(tmp_path / "master.parquet")
     assert [found.row(index) for index in range(7)] == rows
     assert np.array_equal(found.vectors("tuned", "text"), _unit(7, seed=4))
 
 
-def test_words_are_mapped_not_decoded(tmp_path: Path) -> None:
+def test_a_file_of_the_users_with_a_similar_name_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "products-2025.arrow").write_bytes(b"mine")
+    _master(tmp_path / "master.parquet")
+    assert (tmp_path / "products-2025.arrow").read_bytes() == b"mine"
+
+
+def test_products_are_mapped_not_decoded(tmp_path: Path) -> None:
     path = _master(tmp_path / "master.parquet")
     before = pa.total_allocated_bytes()
     master = read_master(path, kinds=["image"])

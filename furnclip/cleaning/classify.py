@@ -60,16 +60,18 @@ _LINE = msgspec.json.Decoder(_Line)
 def classify(line: bytes) -> Answer:
     """Turn one output line into an answer; never raises, whatever the line holds.
 
-    ``custom_id`` is empty for a line that is no output line at all.
+    ``custom_id`` is empty for a line that is no output line at all. A line of the vendor's shape
+    is read by a short cut that parses only what is needed, in less than half the time; the long
+    way says what a line means.
     """
     try:
-        # Only what is needed of a line in the vendor's shape: a third of the time of parsing it all
+        line.decode()  # the parser does not look into what it skips
         found = _LINE.decode(line)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return classify_any(line)
+        return classify_slowly(line)
     response = found.response
     if response.status_code >= 400 or not response.body.choices:
-        return classify_any(line)
+        return classify_slowly(line)
     choice, usage = response.body.choices[0], response.body.usage or _Usage()
     message, details = choice.message, usage.prompt_tokens_details
     cached = details.cached_tokens if details else None
@@ -80,8 +82,8 @@ def classify(line: bytes) -> Answer:
     )  # fmt: skip
 
 
-def classify_any(line: bytes) -> Answer:
-    """Do what ``classify`` does, for lines of any shape."""
+def classify_slowly(line: bytes) -> Answer:
+    """Say what a line means, the long way."""
     try:
         record = _parse(line)
         identity = _text(record["custom_id"])

@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from furnclip.cleaning.classify import classify
 from furnclip.machine import cores
@@ -94,26 +93,14 @@ def _read_span(path: Path, start: int, end: int, target: Path) -> int:
         file.seek(start)
         lines = file.read(end - start).split(b"\n")
     answers = [classify(line) for line in lines if line and not line.isspace()]
-    positions = range(start, start + len(answers))
     kinds = {"VARCHAR": pa.string(), "BIGINT": pa.int64()}
+    columns = Answer.columns(answers, start)
     arrays = {
         name: pa.array(values, kinds[kind])
-        for (name, kind), values in zip(
-            ARRIVED.items(), (positions, *_columns(answers)), strict=True
-        )
+        for (name, kind), values in zip(ARRIVED.items(), columns, strict=True)
     }
     pq.write_table(pa.table(arrays), target)
     return sum(not answer.custom_id for answer in answers)
-
-
-def _columns(answers: list[Answer]) -> list[tuple[Any, ...]]:
-    """Turn a tuple of each line into a tuple of each column of ``ARRIVED`` but the position."""
-    if not answers:
-        return [()] * (len(ARRIVED) - 1)
-    columns = list(zip(*answers, strict=True))
-    place = Answer._fields.index("fields")
-    fields = zip(*columns[place], strict=True)
-    return [*columns[:place], *fields, *columns[place + 1 :]]
 
 
 if __name__ == "__main__":

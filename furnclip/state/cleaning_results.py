@@ -52,6 +52,15 @@ class Answer(NamedTuple):
         """Return the answer as a row of ``ARRIVED``, ``position`` being its place in the file."""
         return (position, *self[:4], *self.fields, *self[5:])
 
+    @staticmethod
+    def columns(answers: Sequence[Answer], start: int) -> list[Sequence[object]]:
+        """Return what ``row`` says of each answer by column, ``start`` being the first's place."""
+        if not answers:
+            return [()] * len(ARRIVED)
+        columns: list[Sequence[object]] = list(zip(*answers, strict=True))
+        fields = zip(*(answer.fields for answer in answers), strict=True)
+        return [range(start, start + len(answers)), *columns[:4], *fields, *columns[5:]]
+
 
 ARRIVED = {
     "position": "BIGINT",

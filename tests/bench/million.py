@@ -127,6 +127,7 @@ def sizes(vectors: Path) -> None:
         "master.parquet": [vectors / "master.parquet"],
         ".f16 copies": list(vectors.glob("*.f16")),
         ".i8 codes": list(vectors.glob("*.i8")),
+        ".arrow copy": list(vectors.glob("*.arrow")),
         "vector files": list(vectors.glob("*/*.parquet")),
     }
     for name, paths in found.items():

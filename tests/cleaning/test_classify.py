@@ -1,6 +1,7 @@
 """Every line a server could send is one answer, and a file reads the same in one share or many."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from furnclip.cleaning import reading
-from furnclip.cleaning.classify import classify, classify_any
+from furnclip.cleaning.classify import classify, classify_slowly
 from furnclip.cleaning.reading import read_answers
 
+GONE = object()
 FIELDS = ("clean_title", "style", "material", "color", "object_type")
 
 
@@ -112,14 +114,59 @@ def test_whatever_the_line_holds_it_is_an_answer_that_can_be_stored(
         assert len(stored(answers.files)) == 1
 
 
-@settings(max_examples=300, deadline=None)
-@given(some_changes, anything)
-def test_the_short_cut_says_what_the_long_way_says(
-    changes: dict[str, Any], content: object
-) -> None:
-    for said in (content, product(color=content)):
-        line = output_line(said, **changes)
-        assert classify(line) == classify_any(line)
+def vendor_line() -> bytes:
+    """An output line with all that the vendor says, needed or not."""
+    details = {"cached_tokens": 5, "audio_tokens": 0}
+    usage = {"prompt_tokens": 7, "completion_tokens": 3, "prompt_tokens_details": details}
+    line = json.loads(output_line(product(color="Brown"), usage=usage, id="batch_req_1"))
+    body = line["response"]["body"] | {"id": "chatcmpl-é", "service_tier": None}
+    body["choices"][0] |= {"logprobs": None}
+    body["choices"][0]["message"] |= {"annotations": [{"a": [1.5, True]}]}
+    return json.dumps(line | {"response": {"status_code": 200, "body": body}}).encode()
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield the path of every member of a parsed line."""
+    members = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, inner in members:
+        yield (*path, key)
+        if isinstance(inner, dict | list):
+            yield from places(inner, (*path, key))
+
+
+def test_vendors_line_is_read_in_full() -> None:
+    assert classify(vendor_line())[5:] == (7, 5, 3)
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.sampled_from(list(places(json.loads(vendor_line())))), st.just(GONE) | anything)
+def test_the_short_cut_says_what_the_long_way_says(path: tuple[Any, ...], value: object) -> None:
+    line = json.loads(vendor_line())
+    *above, last = path
+    inner = line
+    for key in above:
+        inner = inner[key]
+    inner[last] = value
+    if value is GONE:
+        del inner[last]
+    encoded = json.dumps(line).encode()
+    assert classify(encoded) == classify_slowly(encoded)
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.integers(0, len(vendor_line())), st.integers(0, 3), st.binary(max_size=3))
+def test_the_short_cut_sees_the_same_damage(place: int, lost: int, found: bytes) -> None:
+    line = vendor_line()
+    damaged = line[:place] + found + line[place + lost :]
+    assert classify(damaged) == classify_slowly(damaged)
+
+
+def test_columns_are_those_of_the_rows(tmp_path: Path) -> None:
+    lines = [output_line(product(style="modern")), vendor_line(), b"[]", output_line(None)]
+    path = tmp_path / "output.jsonl"
+    path.write_bytes(b"\n".join(lines))
+    with read_answers(path) as answers:
+        assert stored(answers.files) == [classify(line).row(0)[1:] for line in lines]
 
 
 def stored(files: tuple[Path, ...]) -> list[tuple[Any, ...]]:
