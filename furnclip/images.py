@@ -31,7 +31,7 @@ _DECODER_ERRORS = (
 )  # fmt: skip
 _BOMB_ERRORS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _JPEG_END = b"\xff\xd9"
-_STRICT_COLORS = {"RGB": "RGB", "L": "GRAY"}
+_STRICT_COLORS = {"RGB": "RGB", "L": "GRAY", "CMYK": "CMYK"}
 _ORIENTATION_TAG = 0x0112
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -277,13 +277,13 @@ def _frames(image: Image.Image) -> int:
 def _decode(
     image: Image.Image, data: bytes, name: str, *, fit: int | None, allow_truncated: bool
 ) -> tuple[Image.Image, bool]:
-    is_jpeg = image.format in {"JPEG", "MPO"}
+    is_jpeg, sound = image.format in {"JPEG", "MPO"}, None
     if is_jpeg:
         if fit is not None:
             width, height = fitted_size(image.size, fit)
             image.draft(None, (2 * width, 2 * height))
         sound = _decode_strictly(data, image)
-        if sound is not None:
+        if sound is not None and image.mode != "CMYK":
             return sound, False
     try:
         image.load()
@@ -296,13 +296,14 @@ def _decode(
             f"{name} is {'cut short' if is_cut else 'damaged'}: {error}",
             reason="truncated" if is_cut else "corrupt",
         ) from error
-    return image, is_jpeg and image.mode in _STRICT_COLORS
+    return image, is_jpeg and sound is None and image.mode in _STRICT_COLORS
 
 
 def _decode_strictly(data: bytes, opened: Image.Image) -> Image.Image | None:
     """Decode a JPEG at the size it was opened for; None when the decoder complains.
 
-    simplejpeg and Pillow both carry libjpeg-turbo: the pixels are the same, bit for bit.
+    simplejpeg and Pillow both carry libjpeg-turbo: the pixels are the same, bit for bit, but for
+    CMYK, which Adobe's files hold inverted and Pillow knows.
     """
     import simplejpeg
 
@@ -318,7 +319,7 @@ def _decode_strictly(data: bytes, opened: Image.Image) -> Image.Image | None:
         return None
     if pixels.shape[:2] != (height, width):
         return None
-    return Image.fromarray(pixels if color == "RGB" else pixels[:, :, 0])
+    return Image.fromarray(pixels[:, :, 0] if color == "GRAY" else pixels)
 
 
 def _to_rgb(image: Image.Image, pad_color: tuple[int, int, int]) -> Image.Image:

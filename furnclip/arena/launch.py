@@ -46,6 +46,8 @@ def play(
         prepare_queries(options, announce=announce)
     if terminal.depth == "truecolor":
         os.environ.setdefault("TEXTUAL_COLOR_SYSTEM", "truecolor")  # read when Textual is imported
+    if os.environ.get("TERM") in {"dumb", "unknown"}:  # rich would say 80x25, whatever the size
+        os.environ["TERM"] = "ansi"
     from furnclip.arena.app import run_arena
     from furnclip.arena.report import report
 

@@ -133,7 +133,12 @@ class PrepSettings(Section):
         ("{clean_title}", "a {style} {color} {material} {object_type}"),
         description="caption templates, tried in order; an empty slot is dropped",
     )
-    max_pixels: int = Field(64_000_000, gt=0, description="larger images are rejected")
+    max_pixels: int = Field(
+        64_000_000,
+        gt=0,
+        le=178_956_970,
+        description="larger images are rejected; Pillow reads no more",
+    )
     max_aspect: float = Field(20.0, gt=1, description="longer images are rejected")
     allow_truncated: bool = Field(default=False, description="accept JPEGs that are cut short")
     strict: bool = Field(
