@@ -91,7 +91,7 @@ def test_accepting_cut_jpegs_does_not_leak_into_other_threads() -> None:
     assert accepted == [index % 2 == 0 for index in range(64)]
 
 
-@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 def test_concealed_damage_is_flagged_and_refused_when_strict(mode: str) -> None:
     data = bytearray(encoded(photo(400, 300).convert(mode), quality=90))
     middle = len(data) // 2
@@ -180,7 +180,7 @@ def test_animation_gives_its_first_frame_and_the_number_of_frames() -> None:
     assert loaded.image.getpixel((3, 3)) == (255, 0, 0)
 
 
-def _png_header(width: int, height: int) -> bytes:
+def png_header(width: int, height: int) -> bytes:
     body = b"IHDR" + struct.pack(">LLBBBBB", width, height, 8, 2, 0, 0, 0)
     checked = struct.pack(">L", 13) + body + struct.pack(">L", zlib.crc32(body))
     return b"\x89PNG\r\n\x1a\n" + checked + struct.pack(">L", 9**7) + b"IDAT"
@@ -188,7 +188,7 @@ def _png_header(width: int, height: int) -> bytes:
 
 @pytest.mark.parametrize("side", [8_001, 12_000, 60_000])
 def test_bomb_is_refused_from_its_header(side: int) -> None:
-    assert reason_of(_png_header(side, side)) == "too_large"
+    assert reason_of(png_header(side, side)) == "too_large"
 
 
 def test_limits_are_the_callers() -> None:

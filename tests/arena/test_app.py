@@ -168,6 +168,35 @@ def test_fast_keys_judge_each_comparison_at_most_once(tmp_path: Path) -> None:
     assert len({(vote.query, vote.repeated) for vote in votes}) == len(votes) >= 1
 
 
+def test_fast_keys_judge_nothing_that_the_prefetch_has_not_brought(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrived = threading.Event()
+    loaded: list[int | Path] = []
+    load = ArenaSession.picture
+
+    def stalls(session: ArenaSession, item: int | Path) -> Image.Image:
+        loaded.append(item)
+        if len(loaded) > 9:  # what the first comparison shows at most; the rest is prefetched
+            arrived.wait()
+        return load(session, item)
+
+    monkeypatch.setattr(ArenaSession, "picture", stalls)
+
+    async def script(pilot: Pilot[None], app: ArenaApp) -> None:
+        try:
+            await pilot.press("a", "b", "t", "x", "b")
+            assert text_of(app, "#status") == "still loading"
+            assert app.session is not None
+            assert app.session.judged == 1
+        finally:
+            arrived.set()
+        await ready(pilot, app)
+        await press(pilot, app, "b")
+
+    assert [vote.choice for vote in play(make_project(tmp_path), script)] == ["A", "B"]
+
+
 def test_a_key_that_bounces_is_ignored(tmp_path: Path) -> None:
     async def script(pilot: Pilot[None], app: ArenaApp) -> None:
         app.dwell_seconds = 3600.0

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -66,6 +67,26 @@ def test_vote_is_on_disk_when_save_returns(tmp_path: Path) -> None:
     (path,) = journal.journals(tmp_path / "arena")
     votes, _, _ = journal.read(path)
     assert [vote.event for vote in votes] == [event]
+    grader.close()
+
+
+def test_vote_is_synced_to_the_disk_before_save_returns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: dict[int, int] = {}
+    fsync = os.fsync
+
+    def watched(fd: int) -> None:
+        fsync(fd)
+        status = os.fstat(fd)
+        synced[status.st_ino] = status.st_size
+
+    monkeypatch.setattr(os, "fsync", watched)
+    grader = _grader(tmp_path)
+    for number in range(3):
+        _save(grader, f"q{number}")
+        (path,) = (tmp_path / "arena").glob("*.jsonl")
+        assert synced[path.stat().st_ino] == path.stat().st_size
     grader.close()
 
 
@@ -239,6 +260,19 @@ def test_vote_waits_in_the_journal_while_the_state_file_is_held(tmp_path: Path) 
         grader.close()
     assert standing_votes(holder) == []
     assert [vote.query for vote in _grader(tmp_path).votes()] == ["q"]
+
+
+def test_vote_joins_the_state_file_once_it_is_free_again(tmp_path: Path) -> None:
+    holder = StateStore(tmp_path / "state.duckdb")
+    grader = ArenaGrader(StateStore(tmp_path / "state.duckdb", budget_seconds=0.05), rater="ann")
+    with holder.transaction():
+        _save(grader, "q")
+        time.sleep(0.5)  # the thread has tried and was refused
+    deadline = time.monotonic() + 30
+    while not standing_votes(holder) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert [vote.query for vote in standing_votes(holder)] == ["q"]
+    grader.close()
 
 
 def test_a_journal_merged_again_from_its_start_counts_once(tmp_path: Path) -> None:

@@ -148,6 +148,14 @@ def test_a_pair_asked_the_other_way_round_is_the_same_pair() -> None:
     assert pair.row_a_share == pytest.approx(2 / 3)
 
 
+def test_side_bias_equals_scipy() -> None:
+    votes = [vote(n, "A" if n < 18 else "B", baseline_is_row_a=n % 2 == 0) for n in range(20)]
+    (pair,) = summarise(votes).pairs
+    assert pair.row_a_share == pytest.approx(0.9)
+    assert pair.row_a_p_value == pytest.approx(stats.binomtest(18, 20).pvalue)
+    assert pair.p_value == pytest.approx(stats.binomtest(pair.wins, 20).pvalue)
+
+
 def test_kappa_equals_the_textbook_example() -> None:
     pairs = [("y", "y")] * 20 + [("y", "n")] * 5 + [("n", "y")] * 10 + [("n", "n")] * 15
     assert cohen_kappa(pairs) == pytest.approx(0.4)
@@ -168,6 +176,18 @@ def test_bradley_terry_orders_three_models() -> None:
     assert [ranked.model for ranked in ranking] == ["strong", "middle", "weak"]
     assert all(r.interval[0] <= r.strength <= r.interval[1] for r in ranking)
     assert bradley_terry([vote(1, "A")]) == []
+
+
+def test_bootstrap_draws_whole_queries() -> None:
+    """However many judged one query, it is one query: drawn again it is always the same."""
+    pairs = [("a", "b"), ("b", "c"), ("a", "c")] * 20
+    votes = [
+        vote(n, "B" if n % 3 else "A", query="the only one", baseline=b, challenger=c)
+        for n, (b, c) in enumerate(pairs)
+    ]
+    ranking = bradley_terry(votes, samples=20)
+    assert len(ranking) == 3
+    assert all(r.interval == pytest.approx((r.strength, r.strength)) for r in ranking)
 
 
 def test_report_says_it_in_one_sentence() -> None:

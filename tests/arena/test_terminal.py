@@ -23,36 +23,36 @@ from tests.terminal.decode import decode_sixel, difference, kitty_images
 from tests.terminal.test_probe import KITTY, XTERM
 
 _SILENT = b""
-_BASIC = b"\x1b[?62c"
+BASIC = b"\x1b[?62c"
 
 
-def _thumbnails(options: ArenaOptions) -> list[Image.Image]:
+def thumbnails(options: ArenaOptions) -> list[Image.Image]:
     master = read_master(options.embeddings_dir / MASTER)
     return [Image.open(io.BytesIO(master.thumbnail(i))).convert("RGB") for i in range(len(master))]
 
 
-def _nearest(picture: Image.Image, sources: list[Image.Image]) -> tuple[float, int]:
+def nearest(picture: Image.Image, sources: list[Image.Image]) -> tuple[float, int]:
     """Return the smallest difference to any source fitted into the picture's box, and which."""
     fitted = [fit(source, *picture.size, background=(0, 0, 0)) for source in sources]
     return min((difference(picture, source), i) for i, source in enumerate(fitted))
 
 
-def _text(terminal: FakeTerminal) -> str:
+def screen_text(terminal: FakeTerminal) -> str:
     return "\n".join(terminal.screen())
 
 
-def _quit(terminal: FakeTerminal) -> str:
+def leave(terminal: FakeTerminal) -> str:
     terminal.type("q")
     terminal.wait_for(lambda: "Leave" in terminal.screen()[-1])
     terminal.wait_for(lambda: "Counting" not in "".join(terminal.screen()))
     terminal.type("q")
     assert terminal.process.wait(60) == 0
-    return _text(terminal)
+    return screen_text(terminal)
 
 
 def test_sixels_are_the_photos_each_in_its_own_rectangle(tmp_path: Path) -> None:
     options = make_project(tmp_path)
-    sources = _thumbnails(options)
+    sources = thumbnails(options)
     with FakeTerminal.arena(tmp_path, "--seed", "1", reply=XTERM) as terminal:
         terminal.wait_for(lambda: len(terminal.sixels()) >= 9)
         terminal.settle()
@@ -60,7 +60,7 @@ def test_sixels_are_the_photos_each_in_its_own_rectangle(tmp_path: Path) -> None
         boxes = []
         for (x, y), data in places.items():
             picture = decode_sixel(data)
-            assert _nearest(picture, sources)[0] < 12
+            assert nearest(picture, sources)[0] < 12
             width, height = -(-picture.width // 10), -(-picture.height // 20)
             assert x + width <= 80
             assert y + height <= 23
@@ -78,7 +78,7 @@ def test_sixels_are_the_photos_each_in_its_own_rectangle(tmp_path: Path) -> None
         terminal.settle()
         drawn = terminal.sixels(terminal.data[before:])
         assert {(x, y) for x, y, _ in drawn} == set(places)
-        _quit(terminal)
+        leave(terminal)
 
 
 def test_pictures_come_inside_synchronised_updates(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_kitty_pictures_are_sent_once_placed_by_id_and_deleted(
     tmp_path: Path, *, tmux: bool
 ) -> None:
     options = make_project(tmp_path)
-    sources = _thumbnails(options)
+    sources = thumbnails(options)
     environment = {}
     if tmux:
         folder = tmp_path / "bin"
@@ -172,7 +172,7 @@ def test_kitty_pictures_are_sent_once_placed_by_id_and_deleted(
         terminal.wait_for(lambda: terminal.data.count(PLACEHOLDER.encode()) > 500)
         terminal.settle()
         boxes = _placed_boxes(terminal)
-        _quit(terminal)
+        leave(terminal)
         data = terminal.data
     if tmux:
         assert b"\x1bPtmux;\x1b\x1b_Ga=T" in data
@@ -188,7 +188,7 @@ def test_kitty_pictures_are_sent_once_placed_by_id_and_deleted(
     assert len(placed) >= 8
     assert {int(number) for number in placed} <= set(pictures)
     assert all(16 <= number <= 255 for number in pictures)
-    assert max(_nearest(picture, sources)[0] for picture in pictures.values()) < 12
+    assert max(nearest(picture, sources)[0] for picture in pictures.values()) < 12
     assert data.count(b"a=T") == len(pictures)
     assert {int(n) for n in re.findall(rb"a=d,d=I,q=2,i=(\d+)", data)} == set(pictures)
 
@@ -196,7 +196,7 @@ def test_kitty_pictures_are_sent_once_placed_by_id_and_deleted(
 _LIT = dict(zip(SYMBOLS, ("", "01", "02", "03", "0", "1", "2", "3"), strict=True))
 
 
-def _cell_pictures(terminal: FakeTerminal) -> list[Image.Image]:
+def cell_pictures(terminal: FakeTerminal) -> list[Image.Image]:
     """Cut the pictures out of the text screen, 2x2 pixels a cell; captions and frame are darker."""
     cells = terminal.cells()
     pixels = np.zeros((2 * len(cells), 2 * len(cells[0]), 3), dtype=np.uint8)
@@ -220,11 +220,11 @@ def _runs(flags: np.ndarray) -> list[tuple[int, int]]:
 
 
 def test_cells_are_the_photos_where_nothing_better_is_known(tmp_path: Path) -> None:
-    sources = _thumbnails(make_project(tmp_path))
-    with FakeTerminal.arena(tmp_path, "--seed", "1", reply=_BASIC) as terminal:
-        terminal.wait_for(lambda: len(_cell_pictures(terminal)) == 9)
+    sources = thumbnails(make_project(tmp_path))
+    with FakeTerminal.arena(tmp_path, "--seed", "1", reply=BASIC) as terminal:
+        terminal.wait_for(lambda: len(cell_pictures(terminal)) == 9)
         terminal.settle()
-        pictures = _cell_pictures(terminal)
+        pictures = cell_pictures(terminal)
         assert len(pictures) == 9
         for picture in pictures:  # whole cells: the box is filled, stretched by half a cell
             assert min(difference(picture, s.resize(picture.size)) for s in sources) < 8
@@ -235,9 +235,9 @@ def test_cells_are_the_photos_where_nothing_better_is_known(tmp_path: Path) -> N
 def test_ascii_locale_gets_no_block_characters_in_pictures(tmp_path: Path) -> None:
     make_project(tmp_path)
     plain = {"LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "1"}
-    with FakeTerminal.arena(tmp_path, "--seed", "1", reply=_BASIC, environment=plain) as terminal:
-        terminal.wait_for(lambda: _text(terminal).count("@") > 200)
-        assert not re.search("[\u2580-\u259f]", _text(terminal))
+    with FakeTerminal.arena(tmp_path, "--seed", "1", reply=BASIC, environment=plain) as terminal:
+        terminal.wait_for(lambda: screen_text(terminal).count("@") > 200)
+        assert not re.search("[\u2580-\u259f]", screen_text(terminal))
 
 
 def test_late_probe_replies_are_not_taken_for_votes(tmp_path: Path) -> None:
@@ -265,12 +265,12 @@ def test_model_names_are_in_no_byte_before_the_end(tmp_path: Path) -> None:
         assert b"zebra" not in terminal.data
         terminal.type("\r")
         terminal.settle()
-        assert "zebra-two" in _quit(terminal)
+        assert "zebra-two" in leave(terminal)
 
 
 def test_votes_before_kill_nine_are_counted(tmp_path: Path) -> None:
     make_project(tmp_path)
-    with FakeTerminal.arena(tmp_path, "--seed", "1", reply=_BASIC) as terminal:
+    with FakeTerminal.arena(tmp_path, "--seed", "1", reply=BASIC) as terminal:
         for number in range(3):
             expected = f"arena {number + 1}/"
             terminal.wait_for(lambda e=expected: e in terminal.screen()[0])  # type: ignore[misc]
@@ -292,7 +292,7 @@ def test_terminal_is_left_as_it_was(tmp_path: Path) -> None:
     with FakeTerminal.arena(tmp_path, reply=XTERM) as terminal:
         terminal.wait_for(lambda: len(terminal.sixels()) >= 9)
         terminal.settle()
-        report = _quit(terminal)
+        report = leave(terminal)
         tail = terminal.data[terminal.data.rfind(b"\x1b[?1049l") :]
         assert b"\x1b[?25h" in tail
         assert b"\x1bP0" not in tail

@@ -1,8 +1,9 @@
 """Data loading, side by side: ``python -m tests.bench.bench_data --peers PYTHON [--photos DIR]``.
 
 The same photos as shards and as files: furnclip's reader and transform, open_clip's webdataset
-pipeline, and one PIL file with a ``CLIPProcessor`` call a sample. Batches of normalised float32
-(n, 3, 224, 224) and token ids come out of all three. PYTHON as for ``bench_step``.
+pipeline, and one PIL file with a ``CLIPProcessor`` call a sample, both of the photos made 224
+pixels large beforehand and of the photos as they are. Batches of normalised float32
+(n, 3, 224, 224) and token ids come out of all. PYTHON as for ``bench_step``.
 """
 
 import argparse
@@ -16,43 +17,48 @@ from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-from furnclip.images import load_letterboxed
+from furnclip.images import encode_jpeg, load_letterboxed
 from tests.bench.bench_step import _json, captions, write_model
 from tests.bench.peers.data_peers import rate
 
 PEERS = Path(__file__).parent / "peers" / "data_peers.py"
 _A_SHARD = 250
+_AIMS = (("open_clip", 2), ("files", 4), ("the photos themselves", 4))
 
 
 def photos(folder: str | None, count: int) -> list[bytes]:
-    """Return photos letterboxed to 224 pixels, as ``furnclip shard`` stores them."""
+    """Return JPEGs as a catalogue has them."""
     from furnclip.demo.catalogue import draw, products
 
-    found = []
     if folder is not None:
         paths = sorted(Path(folder).rglob("*.jpg"))
-        encoded = [path.read_bytes() for path in paths[:count]]
+        found = [path.read_bytes() for path in paths[:count]]
     else:
-        encoded = [draw(product, 0) for product in products(min(count, 200), 0)]
-    for content in encoded:
-        buffer = io.BytesIO()
-        load_letterboxed(content, 224).image.save(buffer, "JPEG", quality=95)
-        found.append(buffer.getvalue())
+        found = [draw(product, 0) for product in products(min(count, 200), 0)]
     return [found[i % len(found)] for i in range(count)]
 
 
-def write_samples(folder: Path, images: list[bytes], texts: list[str]) -> None:
-    for name in ("shards", "files"):
+def prepared(photo: bytes) -> bytes:
+    """Letterbox to 224 pixels, as ``furnclip shard`` does."""
+    return encode_jpeg(load_letterboxed(photo, 224).image, quality=95)
+
+
+def write_samples(folder: Path, originals: list[bytes], texts: list[str]) -> None:
+    for name in ("shards", "files", "originals"):
         (folder / name).mkdir()
-    for start in range(0, len(images), _A_SHARD):
+    images = {photo: prepared(photo) for photo in set(originals)}
+    for start in range(0, len(originals), _A_SHARD):
         with tarfile.open(folder / f"shards/train-{start // _A_SHARD:06d}.tar", "w") as archive:
-            for row in range(start, min(start + _A_SHARD, len(images))):
-                for extension, content in (("jpg", images[row]), ("txt", texts[row].encode())):
+            for row in range(start, min(start + _A_SHARD, len(originals))):
+                image, text = images[originals[row]], texts[row].encode()
+                for extension, content in (("jpg", image), ("txt", text)):
                     info = tarfile.TarInfo(f"{row:09d}.{extension}")
                     info.size = len(content)
                     archive.addfile(info, io.BytesIO(content))
                     (folder / f"files/{row:09d}.{extension}").write_bytes(content)
-    (folder / "count.json").write_text(json.dumps(len(images)))
+                (folder / f"originals/{row:09d}.jpg").write_bytes(originals[row])
+                (folder / f"originals/{row:09d}.txt").write_bytes(text)
+    (folder / "count.json").write_text(json.dumps(len(originals)))
 
 
 def furnclip_rate(folder: Path, workers: int, batch: int, augmentation: str) -> dict[str, float]:
@@ -92,14 +98,15 @@ def main() -> None:
             for name, task in (
                 ("open_clip's webdataset", "open_clip"),
                 ("a PIL file and CLIPProcessor", "files"),
+                ("the photo itself and CLIPProcessor", "originals"),
             )
         }
     print(f"{args.count} photos of 224 pixels, {args.workers} workers, batches of {args.batch}")
-    print(f"{'':32}{'samples/s':>11}{'a core-s':>10}")
+    print(f"{'':36}{'samples/s':>11}{'a core-s':>10}")
     for name, row in found.items():
-        print(f"{name:32}{row['per_second']:>11,.0f}{row['per_core_second']:>10,.0f}")
+        print(f"{name:36}{row['per_second']:>11,.0f}{row['per_core_second']:>10,.0f}")
     _, mine, *others = found.values()
-    for (name, aim), row in zip((("open_clip", 2), ("files", 4)), others, strict=True):
+    for (name, aim), row in zip(_AIMS, others, strict=True):
         faster = mine["per_second"] / row["per_second"]
         leaner = mine["per_core_second"] / row["per_core_second"]
         print(f"furnclip (simple) / {name}: x{faster:.1f} (aim {aim}), a core-second x{leaner:.1f}")

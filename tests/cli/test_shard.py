@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.preparing.catalogues import Project, write_csv
+from tests.preparing.catalogues import Project, picture, write_csv
 
 
 def furnclip(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -82,6 +82,47 @@ def test_wrong_input_is_one_message_without_traceback(
     assert done.returncode == code
     assert says in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def _spoiled(folder: Path) -> Project:
+    """One photo cut short, one damaged where decoders conceal it, one larger than the others."""
+    project = Project(folder, 40)
+    images = folder / "images"
+    cut = (images / "1.jpg").read_bytes()
+    (images / "1.jpg").write_bytes(cut[: len(cut) * 2 // 3])
+    damaged = bytearray((images / "2.jpg").read_bytes())
+    start = len(damaged) * 2 // 3
+    damaged[start : start + 40] = b"\x55" * 40
+    (images / "2.jpg").write_bytes(damaged)
+    picture(3, size=(80, 60)).save(images / "3.jpg")
+    write_csv(project.csv, project.rows)
+    return project
+
+
+@pytest.mark.parametrize(
+    ("options", "rejected", "recovered"),
+    [
+        ((), {"truncated": 1}, 1),
+        (("--allow-truncated",), {}, 2),
+        (("--strict",), {"corrupt": 1, "truncated": 1}, 0),
+        (("--max-pixels", "4799"), {"too_large": 1, "truncated": 1}, 1),
+        (("--max-pixels", "4800"), {"truncated": 1}, 1),
+    ],
+)
+def test_options_decide_which_images_are_rejected(
+    tmp_path: Path, options: tuple[str, ...], rejected: dict[str, int], recovered: int
+) -> None:
+    project = _spoiled(tmp_path)
+    found = json.loads(
+        furnclip("shard", "products.csv", "--json", *options, cwd=project.folder).stdout
+    )
+    assert (found["rejected"], found["recovered"]) == (rejected, recovered)
+    assert furnclip("shard", "verify", "--csv", "products.csv", cwd=project.folder).returncode == 0
+
+
+def test_concealed_damage_is_said(tmp_path: Path) -> None:
+    done = furnclip("shard", "products.csv", cwd=_spoiled(tmp_path).folder)
+    assert "1 images have concealed damage; --strict rejects them" in done.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

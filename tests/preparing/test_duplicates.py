@@ -45,6 +45,13 @@ def test_hashes_that_share_one_band_and_nothing_else_are_no_pair() -> None:
     assert near_pairs(hashes, bits=6) == []
 
 
+@pytest.mark.parametrize(("count", "found"), [(200, True), (201, False)])
+def test_a_band_that_too_many_hashes_share_is_passed_over(count: int, *, found: bool) -> None:
+    hashes = np.zeros((count, 4), dtype=np.uint64)
+    hashes[:, 3] = np.arange(count)  # equal in every band but the lowest of the last word
+    assert bool(near_pairs(hashes, bits=6)) is found
+
+
 def test_flat_pictures_in_great_number_stay_cheap() -> None:
     hashes = np.zeros((5_000, 4), dtype=np.uint64)
     assert len(near_pairs(hashes, bits=6)) == 4_999
@@ -67,6 +74,13 @@ def test_recompressed_and_resized_copies_are_near_and_another_colour_is_not(
     ]
     assert similar_pictures(pictures, bits=6) == [(0, 1)]
     assert similar_pictures(pictures, bits=0) == []
+
+
+def test_dhash_is_that_of_the_picture_without_its_padding(tmp_path: Path) -> None:
+    picture(1, size=(320, 20)).save(tmp_path / "strip.png")
+    made, _ = make_picture(tmp_path, "strip.png", stamp(tmp_path, "strip.png"), Recipe.of(SMALL))
+    bits = np.unpackbits(np.frombuffer(made.dhash, dtype=np.uint8)).reshape(16, 16)
+    assert bits.any(axis=1).all()
 
 
 def test_components_are_connected_sets_in_order() -> None:

@@ -18,17 +18,19 @@ from tests.preparing.catalogues import SMALL, Project, picture, row, save_pictur
 _COMMAND = [sys.executable, "-m", "furnclip", "shard", "products.csv", "--out", "shards"]
 
 
-def start(project: Project, *, file_limit: int | None = None) -> subprocess.Popen[str]:
-    write_csv(project.csv, project.rows)
-    environment = {
+def _environment() -> dict[str, str]:
+    return {
         **os.environ,
         "FURNCLIP_PREP__IMAGE_SIZE": str(SMALL.image_size),
         "FURNCLIP_PREP__SAMPLES_PER_SHARD": str(SMALL.samples_per_shard),
         "FURNCLIP_PATHS__STATE_FILE": "state.duckdb",
     }
 
+
+def start(project: Project, *, file_limit: int | None = None) -> subprocess.Popen[str]:
+    write_csv(project.csv, project.rows)
     running = subprocess.Popen(
-        _COMMAND, cwd=project.folder, env=environment, text=True,
+        _COMMAND, cwd=project.folder, env=_environment(), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     if file_limit is not None:
@@ -54,6 +56,26 @@ def test_full_disk_is_one_message_and_a_rerun_finishes(tmp_path: Path) -> None:
     assert_only_whole_tars(project)
     project.shard()
     assert project.files() == big.files()
+
+
+def test_full_disk_keeps_the_shards_before_it_and_a_rerun_reads_no_image(tmp_path: Path) -> None:
+    project, undisturbed = Project(tmp_path / "a", 60), Project(tmp_path / "b", 60)
+    for number in range(40, 60):  # their shards outgrow the limit, the images read do not
+        name = f"{number} " + "oak " * 8_000
+        project.rows[number]["name"] = undisturbed.rows[number]["name"] = name
+    undisturbed.shard()
+    with start(project, file_limit=400_000) as running:
+        _, message = running.communicate()
+    assert running.returncode == 3
+    assert "make room" in message
+    assert "Traceback" not in message
+    finished = sorted(project.out.glob("train/*.tar"))
+    assert finished
+    for path in finished:
+        assert path.read_bytes() == (undisturbed.out / path.relative_to(project.out)).read_bytes()
+    assert not list(project.out.rglob(".*.tmp"))
+    assert project.shard().decoded == 0
+    assert project.files() == undisturbed.files()
 
 
 def test_folder_that_may_not_be_written_is_one_message(tmp_path: Path) -> None:
@@ -103,6 +125,44 @@ def test_killed_runs_end_byte_identical_to_an_undisturbed_one(tmp_path: Path, ro
         assert project.files() == wanted
         assert verify_shards(project.out, csv_path=project.csv).problems == []
     assert killed
+
+
+_DIES_MID_SHARD = """
+import os, signal
+from furnclip.preparing import output
+members, left = output.sample_members, [40]
+def deadly(samples):
+    for member in members(samples):
+        left[0] -= 1
+        if not left[0]:
+            {death}
+        yield member
+output.sample_members = deadly
+from furnclip.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    "death", ["os.kill(os.getpid(), signal.SIGKILL)", "os._exit(1)", "raise RuntimeError('a bug')"]
+)
+def test_death_in_the_middle_of_a_shard_gives_it_no_name(tmp_path: Path, death: str) -> None:
+    """The 40th member is the 14th sample of the first shard of 16."""
+    project, undisturbed = Project(tmp_path / "a", 60), Project(tmp_path / "b", 60)
+    undisturbed.shard()
+    write_csv(project.csv, project.rows)
+    code = _DIES_MID_SHARD.format(death=death)
+    done = subprocess.run(
+        [sys.executable, "-c", code, "shard", "products.csv", "--out", "shards"],
+        cwd=project.folder, env=_environment(), capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert not list(project.out.glob("train/*.tar"))
+    assert not (project.out / "manifest.json").exists()
+    assert_only_whole_tars(project)
+    assert project.shard().decoded == 0
+    assert project.files() == undisturbed.files()
+    assert verify_shards(project.out, csv_path=project.csv).problems == []
 
 
 def test_leftovers_of_a_run_killed_at_its_very_end_are_removed(tmp_path: Path) -> None:

@@ -58,10 +58,11 @@ def test_poison_rows_are_found_and_rejected(tmp_path: Path, poison: tuple[int, .
     assert all(store.jpeg(name) for name in store.known.keys() - names)
 
 
-def test_worker_that_died_once_gets_its_batch_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [1, 20])
+def test_worker_that_died_once_gets_its_batch_again(tmp_path: Path, count: int) -> None:
     log = tmp_path / "log"
     once = "log = Path(sys.argv[1]); log.exists() or (log.touch(), os.abort())"
-    store = read_all(tmp_path, 20, deadly(log, "images/3.jpg", death=once))
+    store = read_all(tmp_path, count, deadly(log, "images/0.jpg", death=once))
     assert log.exists()
     assert all(not picture.reason for picture in store.known.values())
 

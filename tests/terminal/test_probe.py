@@ -3,6 +3,7 @@
 import os
 import pty
 import threading
+import time
 
 import pytest
 
@@ -71,6 +72,7 @@ def _answer(master: int, pieces: list[bytes]) -> threading.Thread:
         while not asked.endswith(QUERY):
             asked += os.read(master, 64)
         for piece in pieces:
+            time.sleep(0.005)  # a read of its own for each piece
             os.write(master, piece)
 
     thread = threading.Thread(target=run)
@@ -79,7 +81,7 @@ def _answer(master: int, pieces: list[bytes]) -> threading.Thread:
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
-def test_probe_reads_replies_in_pieces(size: int) -> None:
+def test_probe_waits_for_a_reply_that_comes_in_pieces(size: int) -> None:
     master, slave = pty.openpty()
     pieces = [XTERM[i : i + size] for i in range(0, len(XTERM), size)]
     thread = _answer(master, pieces)
@@ -90,6 +92,19 @@ def test_probe_reads_replies_in_pieces(size: int) -> None:
         os.close(master)
         os.close(slave)
     assert replies == parse_replies(XTERM)
+
+
+def test_reply_after_the_budget_is_late_not_wrong() -> None:
+    master, slave = pty.openpty()
+    late = threading.Timer(0.3, os.write, (master, XTERM))
+    late.start()
+    try:
+        replies = probe(slave, slave, budget_seconds=0.05)
+        assert (replies, replies.complete) == (Replies(), False)
+    finally:
+        late.join()
+        os.close(master)
+        os.close(slave)
 
 
 def test_probe_gives_up_on_a_silent_terminal_and_restores_its_mode() -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
-from furnclip.training.augment import ImageTransform
+from furnclip.training.augment import ImageTransform, _enlarged_bytes, _enlarged_floats
 from furnclip.training.model import get_model
 from tests.tiny import build_tiny_clip
 
@@ -58,3 +58,13 @@ def test_simple_augmentation_flips_and_keeps_colours(processor: Any) -> None:
     straight, mirrored = transform(half, upright), transform(half, flipped)
     torch.testing.assert_close(straight.flip(-1), mirrored, rtol=0, atol=1e-3)
     assert straight[0, 0, 0, 0] > straight[0, 0, 0, -1]
+
+
+def test_bytes_on_a_cpu_and_floats_on_a_gpu_are_the_same_picture() -> None:
+    pixels = photos(3)
+    square = torch.tensor([32, 28, 20]), torch.tensor([[0, 0], [4, 1], [7, 12]])
+    arguments = pixels, square[0].float(), square[1].float(), torch.tensor([True, True, False])
+    inside = (slice(None), slice(None), slice(1, -1), slice(1, -1))  # floats look past the square
+    difference = _enlarged_bytes(*arguments).float()[inside] - _enlarged_floats(*arguments)[inside]
+    assert difference.abs().max() <= 1  # bytes are rounded
+    assert torch.equal(_enlarged_bytes(*arguments)[0], pixels[0].flip(-1))

@@ -61,12 +61,12 @@ def open_clip_pipeline(folder: Path, workers: int, batch: int) -> dict[str, floa
 class Files(torch.utils.data.Dataset[Any]):
     """One image file and one call of the processor a sample, as tutorials do."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, model: Path) -> None:
         from transformers import CLIPProcessor
 
-        self.paths = sorted((folder / "files").glob("*.jpg"))
+        self.paths = sorted(folder.glob("*.jpg"))
         processor: Any = CLIPProcessor
-        self.processor = processor.from_pretrained(folder / "model")
+        self.processor = processor.from_pretrained(model)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -83,9 +83,10 @@ class Files(torch.utils.data.Dataset[Any]):
         return {name: values[0] for name, values in found.items()}
 
 
-def files(folder: Path, workers: int, batch: int) -> dict[str, float]:
+def files(folder: Path, workers: int, batch: int, which: str) -> dict[str, float]:
+    data = Files(folder / which, folder / "model")
     loader = torch.utils.data.DataLoader(
-        Files(folder), batch_size=batch, shuffle=True, num_workers=workers,
+        data, batch_size=batch, shuffle=True, num_workers=workers,
         persistent_workers=workers > 0,
     )  # fmt: skip
     return rate(loader, lambda batch: len(batch["pixel_values"]))
@@ -94,8 +95,11 @@ def files(folder: Path, workers: int, batch: int) -> dict[str, float]:
 def main() -> None:
     task, folder = sys.argv[1], Path(sys.argv[2])
     options = dict(option.split("=") for option in sys.argv[3:])
-    run = {"open_clip": open_clip_pipeline, "files": files}[task]
-    print(json.dumps(run(folder, int(options["workers"]), int(options["batch"]))))
+    sizes = int(options["workers"]), int(options["batch"])
+    found = (
+        open_clip_pipeline(folder, *sizes) if task == "open_clip" else files(folder, *sizes, task)
+    )
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":
