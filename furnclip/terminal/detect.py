@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 from furnclip.errors import UsageError
 from furnclip.terminal.choose import Terminal, TmuxClient, choose
@@ -30,7 +31,8 @@ def detect(requested: str = "auto") -> Terminal:
             hint="run it in a terminal, without pipes; over ssh add -t",
         )
     if os.environ.get("TERM", "dumb") == "dumb":
-        return choose(Replies(), requested=requested, environment=os.environ)
+        found = choose(Replies(), requested=requested, environment=os.environ)
+        return replace(found, complete=True)  # it was asked nothing, so no reply can be late
     replies = probe(stdin.fileno(), stdout.fileno())
     return choose(
         replies,
