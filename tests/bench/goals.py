@@ -72,7 +72,7 @@ def _elsewhere(python: str) -> list[Line]:
 
 
 def _peer(python: str, *arguments: str) -> float:
-    command = [python, "-m", "tests.bench.peers", *arguments]
+    command = [python, "-m", "tests.bench.peers.goals_peers", *arguments]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(Path.cwd())}
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     taken: float = json.loads(done.stdout.splitlines()[-1])

@@ -1,7 +1,7 @@
 """Peers that need an environment of their own, run by that environment's Python: seconds, as JSON.
 
-``PYTHON -m tests.bench.peers resize FOLDER`` or ``… embed FOLDER MODEL``; imports nothing of
-furnclip. FOLDER holds JPEG files.
+``PYTHON -m tests.bench.peers.goals_peers resize FOLDER`` or ``… embed FOLDER MODEL``; imports
+nothing of furnclip. FOLDER holds JPEG files.
 """
 
 import io
