@@ -130,7 +130,8 @@ def _rate() -> TextColumn:
 
     class Rate(TextColumn):
         def render(self, task: BarTask) -> Text:
-            speed = task.finished_speed or task.speed
-            return Text(f"{speed:,.3g} {task.fields['unit']}/s" if speed else "")
+            speed = task.finished_speed or task.speed or 0
+            shown = f"{speed:,.0f}" if speed >= 100 else f"{speed:.3g}"
+            return Text(f"{shown} {task.fields['unit']}/s" if speed else "")
 
     return Rate("")

@@ -1,6 +1,8 @@
 """The curves and bars a person sees, drawn into a string."""
 
 import io
+import re
+import time
 
 import pytest
 from rich.console import Console
@@ -60,6 +62,17 @@ def test_display_shows_note_and_curves_side_by_side() -> None:
     last = [line for line in text.splitlines() if "loss 1" in line][-1]
     assert "nDCG 0.3" in last
     assert "pairs/s" in text
+
+
+def test_a_high_rate_is_written_out() -> None:
+    written = io.StringIO()
+    console = Console(file=written, force_terminal=True, width=100, markup=False)
+    with LiveProgress(console).task("reading", total=30_000, unit="rows") as task:
+        for _ in range(3):
+            time.sleep(0.002)
+            task.advance(10_000)
+    (*_, rate) = re.findall(r"(\S+) rows/s", written.getvalue())
+    assert re.fullmatch(r"\d{1,3}(,\d{3})+", rate)
 
 
 def test_long_run_keeps_few_points_and_the_whole_curve() -> None:
