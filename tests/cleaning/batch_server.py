@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.message import Message
 from email.parser import BytesParser
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from furnclip.cleaning.local_batches import answer_by_rules
+from tests.cleaning.loopback import Handler, serving
 
 KEY = "sk-test-key-that-must-never-leak"
 Json = dict[str, Any]
@@ -175,44 +175,19 @@ class BatchServer:
 @contextmanager
 def running(server: BatchServer) -> Iterator[BatchServer]:
     """Serve on a free loopback port until the block ends."""
-    http = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (_Handler,), {"server_": server}))
-    http.daemon_threads = True
-    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    server.url = f"http://127.0.0.1:{http.server_port}/v1"
-    try:
+    with serving(type("Bound", (_Handler,), {"server_": server})) as port:
+        server.url = f"http://127.0.0.1:{port}/v1"
         yield server
-    finally:
-        http.shutdown()
-        thread.join()
-        http.server_close()
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Handler):
     server_: BatchServer
-    protocol_version = "HTTP/1.1"
 
-    def do_GET(self) -> None:
-        self._answer("GET")
-
-    def do_POST(self) -> None:
-        self._answer("POST")
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Keep the test output clean."""
-
-    def _answer(self, method: str) -> None:
+    def answer(self, method: str, content: bytes) -> None:
         path = self.path.partition("?")[0]
-        content = self.rfile.read(int(self.headers.get("content-length") or 0))
-        self._send(*self.server_.handle(method, path, self.headers, content))
-
-    def _send(self, status: int, body: Any) -> None:
+        status, body = self.server_.handle(method, path, self.headers, content)
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("content-length", str(len(data)))
-        self.send_header("content-type", "application/json")
-        self.end_headers()
-        self.wfile.write(data)
+        self.send(status, "application/json", data)
 
 
 def _multipart(headers: Message, content: bytes) -> tuple[str, bytes]:

@@ -13,9 +13,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
+
+from tests.cleaning.loopback import Handler, serving
 
 Json = dict[str, Any]
 _HOP_BY_HOP = {
@@ -91,38 +92,19 @@ class FaultProxy:
 def proxied(upstream: str) -> Iterator[FaultProxy]:
     """Serve before ``upstream`` (an API root) on a free loopback port until the block ends."""
     proxy = FaultProxy(upstream)
-    http_ = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (_Handler,), {"proxy": proxy}))
-    http_.daemon_threads = True
-    thread = threading.Thread(target=http_.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    proxy.url = f"http://127.0.0.1:{http_.server_port}{proxy.upstream.path}"
-    try:
+    with serving(type("Bound", (_Handler,), {"proxy": proxy})) as port:
+        proxy.url = f"http://127.0.0.1:{port}{proxy.upstream.path}"
         yield proxy
-    finally:
-        http_.shutdown()
-        thread.join()
-        http_.server_close()
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Handler):
     proxy: FaultProxy
-    protocol_version = "HTTP/1.1"
 
-    def do_GET(self) -> None:
-        self._answer("GET")
-
-    def do_POST(self) -> None:
-        self._answer("POST")
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Keep the test output clean."""
-
-    def _answer(self, method: str) -> None:
-        content = self.rfile.read(int(self.headers.get("content-length") or 0))
+    def answer(self, method: str, content: bytes) -> None:
         fault = self.proxy.fault(method, self.path.partition("?")[0])
         time.sleep(fault.delay)
         if fault.status is not None:
-            self._send(fault.status, "application/json", json.dumps(fault.body).encode())
+            self.send(fault.status, "application/json", json.dumps(fault.body).encode())
             return
         if fault.ask is not None:
             content = json.dumps(fault.ask(json.loads(content))).encode()
@@ -135,16 +117,4 @@ class _Handler(BaseHTTPRequestHandler):
             body = json.dumps(fault.rewrite(json.loads(body))).encode()
         if fault.cut:
             body = body[: len(body) // 2]
-        self._send(status, kind, body, sent=len(body) // 2 if fault.abort else None)
-
-    def _send(self, status: int, kind: str, body: bytes, *, sent: int | None = None) -> None:
-        self.send_response(status)
-        self.send_header("content-length", str(len(body)))
-        self.send_header("content-type", kind)
-        self.end_headers()
-        try:
-            self.wfile.write(body[:sent])
-        except (BrokenPipeError, ConnectionResetError):
-            self.close_connection = True
-        if sent is not None:
-            self.close_connection = True
+        self.send(status, kind, body, sent=len(body) // 2 if fault.abort else None)
