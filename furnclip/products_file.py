@@ -1,8 +1,8 @@
 """What the master table says of its products, once more, in a file that is mapped into memory.
 
-Parquet must decode every title of the catalogue before one can be shown: 4 s for a million
-products. The Arrow file is read where it is looked at. It is trusted as the ``.f16`` file is: its
-size and number of rows are checked, its content is not.
+Parquet must decode every title of the catalogue before one can be shown: 0.4 to 0.8 s for a million
+products, where mapping takes 8 ms. The Arrow file is read where it is looked at. It is trusted as
+the ``.f16`` file is: its size and number of rows are checked, its content is not.
 """
 
 from __future__ import annotations

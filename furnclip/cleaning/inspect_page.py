@@ -17,7 +17,8 @@ from string import Template
 from furnclip.cleaning.finalize import check_output
 from furnclip.errors import ImageError
 from furnclip.files import atomic_path, writing_in
-from furnclip.images import encode_jpeg, load_letterboxed, resolve_image
+from furnclip.image_paths import resolve_image
+from furnclip.images import encode_jpeg, load_letterboxed
 from furnclip.progress import SILENT, Progress
 from furnclip.state import StateStore
 from furnclip.state.cleaning import RowResult, RunRow, row_results

@@ -29,7 +29,8 @@ from furnclip.cleaning.prompts import (
 )
 from furnclip.config import CleaningSettings
 from furnclip.errors import DataError, ImageError
-from furnclip.images import encode_jpeg, load_letterboxed, require_image_root, resolve_image
+from furnclip.image_paths import require_image_root, resolve_image
+from furnclip.images import encode_jpeg, load_letterboxed
 from furnclip.progress import SILENT, Progress
 from furnclip.state import StateStore
 from furnclip.state.cleaning import (

@@ -119,7 +119,7 @@ def _draw_missing(
         try:
             for drawn in pool.map(partial(_draw_batch, seed=seed, image_root=image_root), batches):
                 task.advance(drawn)
-        except BaseException:
+        except BaseException:  # Ctrl-C too: the batches not begun are not drawn
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 

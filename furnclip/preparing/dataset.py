@@ -13,7 +13,8 @@ from furnclip.catalogue import id_column as choose_id_column
 from furnclip.config import PrepConfig, PrepSettings
 from furnclip.errors import DataError, UsageError
 from furnclip.files import atomic_path
-from furnclip.images import quiet_decoders, require_image_root
+from furnclip.image_paths import require_image_root
+from furnclip.images import quiet_decoders
 from furnclip.preparing.captions import Template
 from furnclip.preparing.output import (
     ShardWriter,

@@ -21,7 +21,8 @@ import numpy as np
 from PIL import Image
 
 from furnclip.errors import DataError, ImageError
-from furnclip.images import encode_jpeg, fitted_size, load_letterboxed, resolve_image
+from furnclip.image_paths import resolve_image
+from furnclip.images import encode_jpeg, fitted_size, load_letterboxed
 from furnclip.preparing.tar import write_tar
 from furnclip.shards import ShardReader
 from furnclip.state.preparing import Picture

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from furnclip.config import PrepSettings
 from furnclip.errors import DataError
-from furnclip.images import quiet_decoders, require_image_root
+from furnclip.image_paths import require_image_root
+from furnclip.images import quiet_decoders
 from furnclip.preparing.captions import Template, captions_of, is_long
 from furnclip.preparing.dataset import create_mini_train, write_dataset
 from furnclip.preparing.output import (

@@ -49,7 +49,7 @@ def _apply(connection: DuckDBPyConnection, number: int, name: str) -> None:
         connection.execute(
             "INSERT INTO schema_migration (number, name) VALUES (?, ?)", [number, name]
         )
-    except BaseException:
+    except BaseException:  # Ctrl-C too: a migration is whole or not there
         connection.rollback()
         raise
     connection.commit()

@@ -59,7 +59,7 @@ class StateStore:
                 connection.begin()
                 try:
                     yield connection
-                except BaseException:
+                except BaseException:  # Ctrl-C too, and whatever the block raises
                     connection.rollback()
                     raise
                 connection.commit()
