@@ -16,6 +16,8 @@ from furnclip.training.data import product_of, tokenised, trimmed
 from furnclip.training.remote import open_remote
 
 if TYPE_CHECKING:
+    from multiprocessing.context import BaseContext
+
     import torch
     from torch import Tensor
     from transformers import CLIPProcessor
@@ -54,7 +56,12 @@ def stream_samples(
     found = source.map(_Decode(_side(processor))).batched(batch_size, collation_fn=list)
     if batches is not None:
         found = found.with_epoch(batches)
-    return wds.WebLoader(found, batch_size=None, num_workers=workers)
+    return wds.WebLoader(
+        found,
+        batch_size=None,
+        num_workers=workers,
+        multiprocessing_context=_fresh_processes() if workers else None,
+    )
 
 
 def stream_batches(
@@ -141,6 +148,15 @@ def _read_s3(url: str, *_mode: str, **_options: object) -> IO[bytes]:
     return open_remote(url)
 
 
+def _fresh_processes() -> BaseContext:
+    """Return how workers start: a fork would inherit the S3 client and locks its threads hold."""
+    import multiprocessing
+
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "webdataset", __name__])
+    return context
+
+
 class _Decode:
     """Turn one raw sample into (uint8 pixels, caption, product); runs in the workers."""
 
@@ -148,7 +164,7 @@ class _Decode:
         self._size = size
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore in a spawned worker, whose webdataset has not been taught yet."""
+        """Restore in a worker, whose webdataset has not been taught yet."""
         self.__dict__.update(state)
         _open_s3_with_fsspec()
 

@@ -65,6 +65,16 @@ def test_shards_are_streamed_from_s3(bucket: Any, workers: int) -> None:
     assert [len(batch["input_ids"]) for batch in batches] == [5, 5, 2]
 
 
+def test_workers_are_not_forks_of_a_process_with_threads() -> None:
+    _, processor = load_model(build_tiny_clip(Path("base")))
+    shard = write_split(Path("shards/val"), products=3) / "val-000000.tar"
+    told = Path("worker.txt").resolve()
+    url = f"pipe:tr '\\0' ' ' < /proc/$PPID/cmdline > {told}; cat {shard.resolve()}"
+    (batch,) = get_wds_pipeline(url, processor, is_train=False, workers=1)
+    assert len(batch["input_ids"]) == 3
+    assert "multiprocessing.forkserver" in told.read_text()
+
+
 def test_without_the_extra_the_error_names_it() -> None:
     code = (
         "import sys; sys.modules['fsspec'] = None\n"
