@@ -1,7 +1,7 @@
 """Images as every stage sees them: open, check, orient, to RGB, letterbox, encode.
 
 JPEGs are shrunk while they are decoded: libjpeg's own scaling, at twice the fitted size or more,
-followed by one bicubic step, is 2.6 times as fast as Lanczos on the full image and as good
+followed by one bicubic step, is about three times as fast as Lanczos on the full image and as good
 (40 dB). The decoder's complaints are heard too: libjpeg conceals corrupt data in silence, so the
 strict decoder of simplejpeg goes first, and only what it refuses is left to Pillow, and flagged.
 """
@@ -20,6 +20,7 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from furnclip.errors import ImageError
+from furnclip.shrinking import shrink
 
 # Formats a catalogue may hold. EPS is left out because Pillow starts Ghostscript for it.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "TGA", "ICO")
@@ -133,7 +134,9 @@ def letterbox(
     if image.size == (size, size):
         return image
     fitted = fitted_size(image.size, size)
-    scaled = image.resize(fitted, Image.Resampling.BICUBIC, reducing_gap=2.0)
+    if fitted[0] <= image.width and fitted[1] <= image.height:
+        return shrink(image, fitted, size, color)
+    scaled = image.resize(fitted, Image.Resampling.BICUBIC)
     if fitted == (size, size):
         return scaled
     square = Image.new("RGB", (size, size), color)
