@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from furnclip.errors import DataError
-from furnclip.machine import cores, pick_device, pick_precision
+from furnclip.machine import cores, keep_freed_memory, pick_device, pick_precision
 from furnclip.model_files import locate, model_sha, model_shape
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def load_model(
     is put back. Raises ``DataError`` that says which file is missing.
     """
     files = locate(spec, adapter=adapter)  # a wrong path is told before the slow imports
+    keep_freed_memory()
     import torch
     from transformers import CLIPModel, CLIPProcessor
 

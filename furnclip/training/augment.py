@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import torch
     from torch import Tensor
     from transformers import CLIPProcessor
@@ -52,7 +54,7 @@ class ImageTransform:
 
         if draws is not None and self.kind == "simple":
             pixels = _cropped(pixels, draws)
-        images = pixels.to(torch.float32)
+        images = pixels.to(torch.float32, memory_format=torch.contiguous_format)
         if draws is not None and self.kind == "advanced":
             images = _boxed(_recoloured(_turned(images, draws), draws), draws)
         std = torch.tensor(self.std, device=images.device).view(1, 3, 1, 1)
@@ -70,18 +72,29 @@ def _cropped(pixels: Tensor, draws: Tensor) -> Tensor:
 
 
 def _enlarged_bytes(pixels: Tensor, sides: Tensor, corners: Tensor, flips: Tensor) -> Tensor:
-    """Return uint8: on a CPU a quarter of the time that sampling floats takes."""
+    """Return uint8: on a CPU a sixteenth of the time that sampling floats takes.
+
+    With channels last, where torch has SIMD. NumPy copies and flips, since torch would share each
+    image among threads, which wait for each other where the decoders are at work.
+    """
     import torch
     from torch.nn import functional
 
     size = pixels.shape[-1]
+    pixels = pixels.contiguous(memory_format=torch.channels_last)
     found = torch.empty_like(pixels)
+    room = _whole_pixels(found)
     boxes = torch.cat([sides[:, None], corners], dim=1).long().tolist()
     for row, (side, x, y) in enumerate(boxes):
         part = pixels[row : row + 1, :, y : y + side, x : x + side]
-        square = functional.interpolate(part, size=(size, size), mode="bilinear")
-        found[row] = square[0].flip(-1) if flips[row] else square[0]
+        square = _whole_pixels(functional.interpolate(part, size=(size, size), mode="bilinear"))[0]
+        room[row] = square[:, ::-1] if flips[row] else square
     return found
+
+
+def _whole_pixels(images: Tensor) -> npt.NDArray[np.void]:
+    """View channels-last uint8 (n, 3, h, w) as (n, h, w) items of three bytes."""
+    return images.movedim(1, -1).numpy().view("V3")[..., 0]
 
 
 def _enlarged_floats(pixels: Tensor, sides: Tensor, corners: Tensor, flips: Tensor) -> Tensor:

@@ -217,9 +217,7 @@ class Pipeline:
         self._batch_size, self._shuffle = batch_size, shuffle
         self._seed, self._epoch, self._device = seed, 0, device
         self._transform = ImageTransform.of(processor, augmentation)
-        self._pixels = Decoding(
-            self.table.reader, size=image_size(processor), workers=workers, unit=batch_size
-        )
+        self._pixels = Decoding(self.table.reader, size=image_size(processor), workers=workers)
 
     def __len__(self) -> int:
         return steps_per_epoch(len(self.table), self._batch_size)

@@ -18,15 +18,16 @@ from furnclip.preparing.sharding import shard_catalogue
 from furnclip.shards import ShardReader, list_shards
 from furnclip.state import StateStore
 from furnclip.training import data as data_module
-from furnclip.training.pixels import Decoding, decoded
+from furnclip.training.pixels import Decoding
 from tests.exactness.check import Check
 from tests.test_metrics import _oracle, _unit
 
 
 def uncovered(*, with_replacement: bool = False) -> float:
-    """Rows of three epochs that are missing or come twice, over three ranks of two workers."""
+    """Rows of three epochs that are missing or come twice, over three ranks of two threads."""
     reader = ShardReader([noisy_shard(Path("epoch.tar"), 61)])
-    names = {decoded(reader, row, 32).numpy().tobytes(): row for row in range(len(reader))}
+    (every,) = Decoding(reader, size=32).stream([np.arange(len(reader))])
+    names = {picture.numpy().tobytes(): row for row, picture in enumerate(every)}
     assert len(names) == 61, "the pictures tell the rows apart"
     draw = np.random.default_rng
     wrong = 0
@@ -45,7 +46,7 @@ def uncovered(*, with_replacement: bool = False) -> float:
                     for batch in batches
                     for sizes in [data_module.rank_sizes(len(batch), 3)]
                 ]
-                source = Decoding(reader, size=32, workers=2, unit=5)
+                source = Decoding(reader, size=32, workers=2)
                 for pixels in source.stream(own):
                     seen.update(names[picture.numpy().tobytes()] for picture in pixels)
             wrong += sum(abs(seen[row] - 1) for row in range(61))

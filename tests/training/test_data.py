@@ -79,7 +79,7 @@ def test_decoding_gives_every_image_in_the_order_asked(split: Path, workers: int
     held = open_pixels(reader, size=32, cache_bytes=2**30)
     assert isinstance(held, Held)
     batches = epoch_batches(len(reader), 25, seed=0, epoch=1)
-    found = list(Decoding(reader, size=32, workers=workers, unit=7).stream(batches))
+    found = list(Decoding(reader, size=32, workers=workers).stream(batches))
     assert [len(part) for part in found] == [20, 20, 20]
     for batch, part in zip(batches, found, strict=True):
         assert torch.equal(part, held.rows[torch.from_numpy(batch)])
