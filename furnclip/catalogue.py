@@ -7,7 +7,9 @@ import difflib
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 
 from furnclip.errors import DataError
 from furnclip.files import atomic_path
@@ -89,6 +91,26 @@ def write_csv_atomic(
             writer.writerow(row)
             count += 1
     return count
+
+
+def write_widened_csv_atomic(
+    path: Path, header: Sequence[str], rows: Iterable[Sequence[str]], tails: Iterable[list[str]]
+) -> None:
+    """Write rows, each with a tail that is CSV text already; ``tails`` come some at a time.
+
+    Ends with the shorter of the two. Otherwise as ``write_csv_atomic``.
+    """
+    left = iter(rows)
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerow(header)
+        lines: list[str] = []
+        # The line's end decides what is quoted: with this one a carriage return is too.
+        writer = csv.writer(SimpleNamespace(write=lines.append), lineterminator="\r\n")
+        for some in tails:
+            writer.writerows(islice(left, len(some)))
+            both = zip(lines, some, strict=False)
+            file.writelines(f"{line[:-2]},{tail}\n" for line, tail in both)
+            lines.clear()
 
 
 def _open_table(path: Path) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:

@@ -1,20 +1,24 @@
 """Answers in the state file → the cleaned CSV: every row of the input, in order, with a status."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from furnclip.catalogue import CLEANED_COLUMNS, read_header, read_records, write_csv_atomic
+from furnclip.catalogue import (
+    CLEANED_COLUMNS,
+    read_header,
+    read_records,
+    write_widened_csv_atomic,
+)
 from furnclip.errors import DataError
 from furnclip.files import writing_in
 from furnclip.state import StateStore
 from furnclip.state.cleaning import (
-    RowResult,
     RunCounts,
     RunRow,
+    csv_tails,
     record_finalized,
-    row_results,
     run_counts,
 )
 from furnclip.state.cleaning_parts import list_batches
@@ -50,10 +54,10 @@ def finalize(
         )
     check_output(run, output)
     _check_unchanged(run)
-    header = [name for name in read_header(run.csv) if name not in CLEANED_COLUMNS]
-    rows = _merged(run, header, row_results(store, run.run))
+    names, rows = _original(run)
     with writing_in(output):
-        write_csv_atomic(output, [*header, *CLEANED_COLUMNS], rows)
+        header = [*names, *CLEANED_COLUMNS]
+        write_widened_csv_atomic(output, header, rows, csv_tails(store, run.run))
     record_finalized(store, run.run, output, counts)
     return _result(store, run, counts, output)
 
@@ -91,15 +95,13 @@ def _check_unchanged(run: RunRow) -> None:
         )
 
 
-def _merged(
-    run: RunRow, header: list[str], results: Iterable[RowResult]
-) -> Iterator[list[str | None]]:
-    """Yield the input rows with the cleaned columns; rows beyond ``--limit`` are left out."""
-    names = read_header(run.csv)
-    kept = [place for place, name in enumerate(names) if name in header]
-    for record, result in zip(read_records(run.csv), results, strict=False):
-        given = record if len(kept) == len(record) else [record[place] for place in kept]
-        yield [*given, *result.cleaned()]
+def _original(run: RunRow) -> tuple[list[str], Iterator[list[str]]]:
+    """Return the names and the rows of the input without columns of a former cleaning."""
+    names, rows = read_header(run.csv), read_records(run.csv)
+    kept = [place for place, name in enumerate(names) if name not in CLEANED_COLUMNS]
+    if len(kept) == len(names):
+        return names, rows
+    return [names[place] for place in kept], ([row[place] for place in kept] for row in rows)
 
 
 def _result(store: StateStore, run: RunRow, counts: RunCounts, output: Path) -> FinalizeResult:

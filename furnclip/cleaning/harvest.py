@@ -56,12 +56,6 @@ def harvest(
     finish_batch(store, batch.batch_id, prices=prices)
 
 
-def import_file(store: StateStore, batch_id: str, path: Path, *, max_attempts: int) -> int:
-    """Import a file of output lines; returns the number of answered requests."""
-    with read_answers(path) as answers:
-        return import_parquet(store, batch_id, answers.files, max_attempts=max_attempts)
-
-
 def _rest(store: StateStore, batch: BatchRow, remote: RemoteBatch) -> Iterator[Answer]:
     """Yield an answer for every request the files say nothing about."""
     blamed = {error.line: error for error in remote.errors if error.line is not None}
@@ -110,11 +104,12 @@ def _take(
         with atomic_path(path) as temporary:
             backend.download(file_id, temporary)
         with read_answers(path) as answers:
-            digest = _digest(path) if answers.broken else b""
-            if not answers.broken or digest == previous:
-                import_parquet(store, batch_id, answers.files, max_attempts=max_attempts)
+            broken = answers.broken()
+            digest = _digest(path) if broken else b""
+            if not broken or digest == previous:
+                import_parquet(store, batch_id, answers.files(), max_attempts=max_attempts)
                 return
-            _LOG.warning("%s: %d damaged lines (download %d)", file_id, answers.broken, attempt + 1)
+            _LOG.warning("%s: %d damaged lines (download %d)", file_id, broken, attempt + 1)
         previous = digest
     path.unlink()
     raise RemoteError(

@@ -1,14 +1,16 @@
 """Taking answers from a batch output file that was made elsewhere, such as by vLLM's run-batch."""
 
 import hashlib
+from contextlib import ExitStack
 from pathlib import Path
 
-from furnclip.cleaning.harvest import import_file
 from furnclip.cleaning.locking import exclusive
+from furnclip.cleaning.reading import read_answers
 from furnclip.errors import DataError
 from furnclip.state import StateStore
 from furnclip.state.cleaning import RunRow, run_counts
 from furnclip.state.cleaning_parts import adopt_outside_batch, discard_if_empty
+from furnclip.state.cleaning_results import import_parquet
 
 
 def import_outside(store: StateStore, run: RunRow, path: Path, *, max_attempts: int) -> int:
@@ -17,18 +19,20 @@ def import_outside(store: StateStore, run: RunRow, path: Path, *, max_attempts: 
     The file counts as a batch named by its content, so importing it again changes nothing.
     Raises ``DataError`` when the file is missing or answers no question of the run.
     """
-    try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(
-            f"cannot read {path}: {error.strerror}", hint="give a batch output file with --from"
-        ) from error
-    before = run_counts(store, run.run)
-    batch_id = f"file_{run.run}_{digest[:16]}"
-    with exclusive(store, "take answers"):
+    with ExitStack() as stack:
+        try:
+            answers = stack.enter_context(read_answers(path))  # begins at once, on other cores
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise DataError(
+                f"cannot read {path}: {error.strerror}", hint="give a batch output file with --from"
+            ) from error
+        before = run_counts(store, run.run)
+        batch_id = f"file_{run.run}_{digest[:16]}"
+        stack.enter_context(exclusive(store, "take answers"))
         adopt_outside_batch(store, run.run, run.model, batch_id)
-        import_file(store, batch_id, path, max_attempts=max_attempts)
+        import_parquet(store, batch_id, answers.files(), max_attempts=max_attempts)
         is_empty = discard_if_empty(store, batch_id)
     if is_empty:
         raise DataError(

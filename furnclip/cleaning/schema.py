@@ -5,9 +5,10 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, StringConstraints, model_validator
 
 FIELDS = ("clean_title", "style", "material", "color", "object_type")
-_UNKNOWN = frozenset({"", "unknown", "n/a", "na", "none", "null", "not specified", "unspecified"})
+MAX_TITLE, MAX_FIELD = 200, 80  # characters
+UNKNOWN = frozenset({"", "unknown", "n/a", "na", "none", "null", "not specified", "unspecified"})
 
-_Short = Annotated[str, StringConstraints(strip_whitespace=True, max_length=80)]
+_Short = Annotated[str, StringConstraints(strip_whitespace=True, max_length=MAX_FIELD)]
 
 
 class CleanedProduct(BaseModel):
@@ -19,7 +20,7 @@ class CleanedProduct(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     clean_title: Annotated[
-        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)
+        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_TITLE)
     ]
     style: _Short | None = None
     material: _Short | None = None
@@ -31,7 +32,7 @@ class CleanedProduct(BaseModel):
         # one call a product: a validator a field takes as long as all the rest
         for name in FIELDS[1:]:
             value = getattr(self, name)
-            if value is not None and value.casefold() in _UNKNOWN:
+            if value is not None and value.casefold() in UNKNOWN:
                 setattr(self, name, None)
         return self
 

@@ -20,6 +20,7 @@ from furnclip.state.events import record_event
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
+    from pyarrow import RecordBatch
 
     from furnclip.state.store import StateStore
 
@@ -143,10 +144,6 @@ class RowResult(NamedTuple):
     object_type: str | None
     status: str
     error: str | None
-
-    def cleaned(self) -> Sequence[str | None]:
-        """Return the values of the CSV's cleaned columns."""
-        return self[3:]
 
 
 def bulk_insert(
@@ -290,20 +287,40 @@ def run_counts(store: StateStore, run: str) -> RunCounts:
 def row_results(store: StateStore, run: str) -> Iterator[RowResult]:
     """Yield every row of a run in input order, with its answer when there is one.
 
-    They are written to a temporary Parquet file first, in one transaction: a million rows neither
-    fill the memory nor keep others from the state file while the caller works.
+    A million rows neither fill the memory nor keep others from the state file meanwhile.
     """
+    for batch in _copied(store, _ROW_RESULTS, run):
+        yield from map(RowResult, *(column.to_pylist() for column in batch.columns))
+
+
+def csv_tails(store: StateStore, run: str) -> Iterator[list[str]]:
+    """Yield what ``row_results`` says of some rows at a time, from ``clean_title`` on, as CSV text.
+
+    Without the line's end. A million rows are quoted here in a tenth of the time Python takes.
+    """
+    tail = " || ',' || ".join(map(_quoted, RowResult._fields[3:]))
+    for batch in _copied(store, f"SELECT {tail} FROM ({_ROW_RESULTS})", run):  # noqa: S608
+        yield batch.column(0).to_pylist()
+
+
+def _quoted(name: str) -> str:
+    """Return SQL that quotes a field where RFC 4180 asks for it."""
+    quoted = f"""'"' || replace({name}, '"', '""') || '"'"""
+    return f"""CASE WHEN regexp_matches({name}, '[,"\r\n]') THEN {quoted}
+               ELSE coalesce({name}, '') END"""
+
+
+def _copied(store: StateStore, query: str, run: str) -> Iterator[RecordBatch]:
+    """Yield what a query says of a run, out of a Parquet file written in one transaction."""
     import pyarrow.parquet as pq
 
     with tempfile.TemporaryDirectory(prefix="furnclip-rows-") as folder:
         target = Path(folder) / "rows.parquet"
         quoted = "'" + str(target).replace("'", "''") + "'"
         with store.transaction() as connection:
-            connection.execute(f"COPY ({_ROW_RESULTS}) TO {quoted} (FORMAT parquet)", {"run": run})
+            connection.execute(f"COPY ({query}) TO {quoted} (FORMAT parquet)", {"run": run})
         with pq.ParquetFile(target) as file:
-            for batch in file.iter_batches(_ROWS_AT_ONCE):
-                columns = (column.to_pylist() for column in batch.columns)
-                yield from map(RowResult, *columns)
+            yield from file.iter_batches(_ROWS_AT_ONCE)
 
 
 def next_part_number(store: StateStore, run: RunRow) -> int:

@@ -29,7 +29,8 @@ _BATCH = (
 # A run waits for its own parts and for other runs' parts that hold a question it shares.
 _OF_RUN = (
     "(p.run = $run OR p.part IN (SELECT l.part FROM cleaning_part_request l "
-    "JOIN cleaning_source_row s USING (request_key) WHERE s.run = $run))"
+    "JOIN cleaning_part o USING (part) JOIN cleaning_source_row s USING (request_key) "
+    "WHERE o.run <> $run AND s.run = $run))"
 )
 
 

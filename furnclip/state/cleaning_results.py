@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -27,7 +28,7 @@ RETRYABLE = (
 )
 FREE_RETRY = ("cancelled", "not_run")
 """Outcomes that cost nothing and count as no attempt."""
-_AT_ONCE = 4
+_AT_ONCE = 12
 """Parquet files in one transaction: a few seconds, so that ``status`` is not kept waiting."""
 Fields = tuple[str | None, str | None, str | None, str | None, str | None]
 
@@ -99,19 +100,17 @@ def import_answers(
 
 
 def import_parquet(
-    store: StateStore, batch_id: str, files: Sequence[Path], *, max_attempts: int
+    store: StateStore, batch_id: str, files: Iterable[Path], *, max_attempts: int
 ) -> int:
     """Store answers from Parquet files of ``ARRIVED``, a few files in one transaction.
 
     Returns the number of requests answered by them.
     """
     answered = 0
-    for start in range(0, len(files), _AT_ONCE):
+    left = iter(files)
+    while some := [str(path) for path in islice(left, _AT_ONCE)]:
         with store.transaction() as connection:
-            connection.execute(
-                "CREATE TEMP TABLE arrived AS SELECT * FROM read_parquet(?)",
-                [[str(path) for path in files[start : start + _AT_ONCE]]],
-            )
+            connection.execute("CREATE TEMP TABLE arrived AS SELECT * FROM read_parquet(?)", [some])
             answered += _apply_arrived(connection, batch_id, max_attempts=max_attempts).answered
     return answered
 
@@ -240,20 +239,24 @@ def _match(connection: DuckDBPyConnection, batch_id: str) -> None:
         """
         CREATE TEMP TABLE incoming AS
         SELECT a.*, k.request_key AS key, coalesce(d.rank, 1) AS rank,
-               EXISTS (SELECT 1 FROM cleaning_result r
-                       WHERE r.batch_id = $batch AND r.custom_id = a.custom_id) AS seen
+               r.custom_id IS NOT NULL AS seen
         FROM arrived a
         LEFT JOIN (
-            SELECT q.custom_id, q.request_key, q.rowid AS place FROM cleaning_request q
-            SEMI JOIN arrived USING (custom_id)
-            WHERE EXISTS (
-                SELECT 1 FROM cleaning_part_request l WHERE l.request_key = q.request_key
-                AND l.part = (SELECT part FROM cleaning_batch WHERE batch_id = $batch))
+            SELECT custom_id, request_key, rowid AS place FROM cleaning_request
+            WHERE custom_id IN (SELECT custom_id FROM arrived) AND request_key IN (
+                SELECT request_key FROM cleaning_part_request
+                WHERE part = (SELECT part FROM cleaning_batch WHERE batch_id = $batch))
         ) k USING (custom_id)
+        LEFT JOIN (
+            SELECT DISTINCT custom_id FROM cleaning_result
+            WHERE batch_id = $batch AND custom_id IN (SELECT custom_id FROM arrived)
+        ) r USING (custom_id)
         LEFT JOIN (
             SELECT position, row_number() OVER (
                 PARTITION BY custom_id ORDER BY outcome <> 'ok', position) AS rank
-            FROM arrived QUALIFY rank > 1
+            FROM arrived WHERE custom_id IN (
+                SELECT custom_id FROM arrived GROUP BY custom_id HAVING count(*) > 1)
+            QUALIFY rank > 1
         ) d USING (position)
         ORDER BY k.place
         """,

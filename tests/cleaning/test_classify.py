@@ -1,7 +1,9 @@
 """Every line a server could send is one answer, and a file reads the same in one share or many."""
 
 import json
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from furnclip.cleaning import reading
-from furnclip.cleaning.classify import classify, classify_slowly
+from furnclip.cleaning.classify import _plain_fields, classify, classify_slowly
 from furnclip.cleaning.reading import read_answers
+from furnclip.cleaning.schema import CleanedProduct
 
 GONE = object()
 FIELDS = ("clean_title", "style", "material", "color", "object_type")
@@ -111,7 +114,7 @@ def test_whatever_the_line_holds_it_is_an_answer_that_can_be_stored(
     path = tmp_path / "output.jsonl"
     path.write_bytes(output_line(content, **changes) + b"\n")
     with read_answers(path) as answers:
-        assert len(stored(answers.files)) == 1
+        assert len(stored(answers.files())) == 1
 
 
 def vendor_line() -> bytes:
@@ -166,10 +169,10 @@ def test_columns_are_those_of_the_rows(tmp_path: Path) -> None:
     path = tmp_path / "output.jsonl"
     path.write_bytes(b"\n".join(lines))
     with read_answers(path) as answers:
-        assert stored(answers.files) == [classify(line).row(0)[1:] for line in lines]
+        assert stored(answers.files()) == [classify(line).row(0)[1:] for line in lines]
 
 
-def stored(files: tuple[Path, ...]) -> list[tuple[Any, ...]]:
+def stored(files: Iterable[Path]) -> list[tuple[Any, ...]]:
     query = "SELECT * EXCLUDE position FROM read_parquet(?) ORDER BY position"
     return duckdb.connect().execute(query, [[str(path) for path in files]]).fetchall()
 
@@ -181,8 +184,8 @@ def test_shares_together_read_what_one_reads(
     path = tmp_path / "output.jsonl"
     path.write_bytes(b"\n".join([*lines, b"", b"broken", lines[0]]))
     with read_answers(path) as whole:
-        assert (len(whole.files), whole.broken) == (1, 1)
-        expected = stored(whole.files)
+        assert (whole.count, whole.broken()) == (1, 1)
+        expected = stored(whole.files())
     assert [row[0] for row in expected] == [*(f"fc-{n}" for n in range(50)), "", "fc-0"]
     monkeypatch.setattr(reading, "_SPAN_BYTES", 1000)
     folder = tmp_path / "shares"
@@ -192,10 +195,82 @@ def test_shares_together_read_what_one_reads(
     assert (stored(files), broken, len(files) > 3) == (expected, 1, True)
 
 
-def test_large_file_is_read_by_several_processes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def four_spans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(reading, "_SPAN_BYTES", 1000)
+    monkeypatch.setattr(reading, "cores", lambda: 2)
+    # a worker is another process, which does not see the patch
+    monkeypatch.setattr(sys, "executable", str(worker_with_small_spans(tmp_path)))
     path = tmp_path / "output.jsonl"
-    path.write_bytes(b"\n".join([output_line(product()), b"broken"]))
-    assert reading._shared(path, tmp_path, 2) == 1
-    assert [row[1] for row in stored(tuple(tmp_path.glob("*.parquet")))] == ["ok", "invalid_json"]
+    lines = [output_line(product(), custom_id=f"fc-{n}") for n in range(9)]
+    path.write_bytes(b"\n".join([*lines, b"broken"]))
+    return path
+
+
+def worker_with_small_spans(folder: Path) -> Path:
+    program = folder / "python"
+    program.write_text(
+        f"#!{sys.executable}\n"
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from furnclip.cleaning import reading\n"
+        "reading._SPAN_BYTES = 1000\n"
+        "file, folder, worker, workers = sys.argv[3:]\n"
+        "if Path(file).with_suffix('.poison').exists(): sys.exit(7)\n"
+        "print(reading.read_share(Path(file), Path(folder), int(worker), int(workers)))\n"
+    )
+    program.chmod(0o755)
+    return program
+
+
+def test_large_file_is_read_by_several_processes(four_spans: Path) -> None:
+    with read_answers(four_spans) as answers:
+        found = stored(answers.files())
+        assert (answers.count, len(answers.running), answers.broken()) == (4, 2, 1)
+    assert [row[0] for row in found] == [*(f"fc-{n}" for n in range(9)), ""]
+
+
+def test_death_of_a_reader_is_an_error(four_spans: Path) -> None:
+    four_spans.with_suffix(".poison").touch()
+    with (
+        pytest.raises(subprocess.CalledProcessError, match="status 7"),
+        read_answers(four_spans) as answers,
+    ):
+        list(answers.files())
+
+
+def test_readers_stop_with_who_reads(four_spans: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), read_answers(four_spans) as answers:
+        raise KeyboardInterrupt
+    assert all(process.returncode is not None for process in answers.running)
+    assert not answers.folder.exists()
+
+
+_VALUES = (
+    st.none()
+    | st.text(st.sampled_from(" ab\t\x1c\x85\u2003Ünkow/"), max_size=9)
+    | st.sampled_from(["Unknown", "N/A", "none ", "oak" * 30, "x" * 80, "x" * 201, "\ud800"])
+    | anything
+)
+
+
+@settings(max_examples=400)
+@given(
+    st.dictionaries(st.sampled_from([*FIELDS, "brand"]), _VALUES, max_size=6),
+    st.sampled_from(["oak", " x", "", "x" * 200, "x" * 201]) | _VALUES,
+    st.integers(0, 9),
+)
+def test_an_answer_taken_as_it_is_is_what_the_schema_says(
+    others: dict[str, Any], title: Any, cut: int
+) -> None:
+    content = json.dumps({**others, "clean_title": title})[: -cut or None]
+    if fields := _plain_fields(content):
+        product = CleanedProduct.model_validate_json(content)
+        assert fields == tuple(getattr(product, name) for name in FIELDS)
+
+
+def test_a_plain_answer_is_taken_as_it_is() -> None:
+    content = json.dumps(
+        dict(zip(FIELDS, ("Oak table", None, "oak", "brown", "table"), strict=True))
+    )
+    assert _plain_fields(content) == ("Oak table", None, "oak", "brown", "table")
