@@ -1,6 +1,7 @@
 """Codes of one byte never miss a near neighbour, whatever the gallery looks like."""
 
 import io
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,26 @@ def test_rows_allowed_in_fewer_blocks_than_k(tmp_path: Path) -> None:
     allowed[100:112] = True
     found = codes.may_be_nearest(gallery[0].astype(np.float32), 12, allowed=allowed)
     assert found.tolist() == list(range(100, 112))
+
+
+def test_a_gallery_of_several_blocks_in_uneven_parts(tmp_path: Path) -> None:
+    gallery = unit(np.random.default_rng(3).standard_normal((65_537, 8)))
+    codes = coded(tmp_path / "g.i8", gallery, part=1_001)
+    assert len(codes) == 65_537
+    for query in (gallery[65_536], gallery[40_000], np.zeros(8)):
+        for k in (1, 10, 2_000):
+            plain = top_k(query[None], gallery, k)
+            assert top_k(query[None], gallery, k, codes=codes)[0].tolist() == plain[0].tolist()
+
+
+def test_searching_gives_back_no_reference_it_does_not_own(tmp_path: Path) -> None:
+    gallery = unit(np.random.default_rng(2).standard_normal((5_000, 16)))
+    codes = coded(tmp_path / "g.i8", gallery)
+    query = gallery[0].astype(np.float32)
+    before = sys.getrefcount(None)
+    for _ in range(200):
+        codes.may_be_nearest(query, 5)
+    assert sys.getrefcount(None) > before - 100
 
 
 @pytest.mark.parametrize("content", [b"", b"x" * 20, None])
