@@ -21,11 +21,12 @@ _KINDS = (".f16", ".i8")
 
 
 def fixed_size_list(vectors: npt.NDArray[Any]) -> pa.FixedSizeListArray:
-    """Wrap an (n, dim) array as a column of ``FixedSizeList<float16>[dim]``."""
+    """Wrap an (n, dim) array as a column of ``FixedSizeList<float16>[dim]``, without nulls."""
     half = np.ascontiguousarray(vectors, dtype=np.float16)
     # From buffers, here and below: between arrow and NumPy arrays pyarrow imports pandas, 0.7 s.
     flat = pa.Array.from_buffers(pa.float16(), half.size, [None, pa.py_buffer(half)])
-    return pa.FixedSizeListArray.from_arrays(flat, half.shape[1])
+    kind = pa.list_(pa.field("item", pa.float16(), nullable=False), half.shape[1])
+    return pa.FixedSizeListArray.from_arrays(flat, type=kind)
 
 
 def fixed_size_array(column: pa.ChunkedArray) -> Float16:

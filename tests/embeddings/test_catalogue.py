@@ -264,7 +264,8 @@ def test_the_files_are_small(models: Models, shards: Path, tmp_path: Path) -> No
     embed_catalogue(models, shards_dir=shards, out=tmp_path / "out")
     path = next((tmp_path / "out").rglob("train-000000.parquet"))
     assert (
-        str(pq.read_schema(path).field("image").type) == "fixed_size_list<element: halffloat>[16]"
+        str(pq.read_schema(path).field("image").type)
+        == "fixed_size_list<element: halffloat not null>[16]"
     )
 
 
