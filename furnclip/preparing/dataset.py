@@ -24,7 +24,7 @@ from furnclip.preparing.output import (
     write_lists,
     write_sizes,
 )
-from furnclip.preparing.pictures import WORK, PictureStore, Recipe, stamp
+from furnclip.preparing.pictures import WORK, PictureStore, Recipe, stamps
 from furnclip.preparing.plan import Plan, PlannedShard, drop_unusable, shard_capacity
 from furnclip.preparing.rows import Catalogue, Columns, read_catalogue
 from furnclip.preparing.splits import MINI
@@ -143,11 +143,11 @@ def _write(
     progress: Progress,
 ) -> DatasetResult:
     recipe = Recipe.of(settings)
-    stamps = {sample.source: stamp(root, sample.source) for sample in catalogue.samples}
+    stamped = stamps(root, [sample.source for sample in catalogue.samples])
     store = PictureStore(out, {})
     store.recover(recipe.name)
     todo = [
-        (source, found) for source, found in stamps.items()
+        (source, found) for source, found in stamped.items()
         if source not in store.known
         or found != (store.known[source].file_size, store.known[source].mtime_ns)
     ]  # fmt: skip

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
@@ -26,6 +27,7 @@ from furnclip.state.preparing import Picture, Reject, ShardRecord
 
 REJECTS, DUPLICATES, SIZES = "rejects.csv", "duplicates.csv", "sizes.json"
 FAILED = "rejects.failed.csv"  # of a run that rejected too much to write anything else
+_ASIDE = "old-"
 _TEMPORARY = re.compile(r"\..+\.\d+-[0-9a-f]{8}\.tmp")
 
 
@@ -90,14 +92,13 @@ class ShardWriter:
         )  # fmt: skip
 
     def _samples(self, shard: PlannedShard) -> Iterator[tuple[str, bytes, bytes, bytes]]:
-        for sample in shard.samples:
+        jpegs = self.store.jpegs(sample.source for sample in shard.samples)
+        for sample, kept in zip(shard.samples, jpegs, strict=True):
             meta, caption = sample_json(sample, self.store.known[sample.source], self.templates)
-            yield sample.key, self._jpeg(sample), meta, caption.encode()
+            jpeg = self._made_again(sample) if kept is None else kept
+            yield sample.key, jpeg, meta, caption.encode()
 
-    def _jpeg(self, sample: Sample) -> bytes:
-        jpeg = self.store.jpeg(sample.source)
-        if jpeg is not None:
-            return jpeg
+    def _made_again(self, sample: Sample) -> bytes:
         expected = self.store.known[sample.source]
         file_stamp = stamp(self.root, sample.source)
         again, jpeg = make_picture(self.root, sample.source, file_stamp, Recipe.of(self.settings))
@@ -122,7 +123,7 @@ class ShardWriter:
         for number, record in enumerate(replaced):
             if not is_intact(self.out, record):
                 continue
-            aside = self.out / WORK / f"old-{number:06d}.tar"
+            aside = self.out / WORK / f"{_ASIDE}{number:06d}.tar"
             aside.parent.mkdir(parents=True, exist_ok=True)
             aside.unlink(missing_ok=True)
             try:
@@ -135,8 +136,21 @@ class ShardWriter:
     def _forget_work_files(self, pictures: dict[str, Picture]) -> None:
         """Pictures that ended in no shard stay known, without a file."""
         for source, picture in pictures.items():
-            if picture.file.startswith(WORK):
+            is_as_before = picture is self.store.known[source]
+            if is_as_before and (picture.file.startswith(WORK) or picture.file in self.store.moved):
                 pictures[source] = replace(picture, file="", offset=0)
+
+
+@contextmanager
+def clearing_up(out: Path) -> Iterator[None]:
+    """Remove the work folder: what was set aside during the block, the rest after it.
+
+    To remove many megabytes takes a while, and fresh pictures are needed until all is noted.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        pool.map(Path.unlink, (out / WORK).glob(f"{_ASIDE}*.tar"))
+        yield
+    shutil.rmtree(out / WORK, ignore_errors=True)
 
 
 def is_intact(out: Path, record: ShardRecord) -> bool:

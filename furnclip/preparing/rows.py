@@ -21,6 +21,7 @@ from furnclip.preparing.captions import Template, captions_of
 from furnclip.state.preparing import Picture, Reject
 
 _READY = "ok"
+_encode = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ def sample_json(
         "width": picture.width,
         "height": picture.height,
     }
-    return json.dumps(values, sort_keys=True, ensure_ascii=False).encode(), captions[0]
+    return _encode(values).encode(), captions[0]
 
 
 def _sample(row: Row, columns: Columns) -> Sample:

@@ -28,6 +28,7 @@ from furnclip.preparing.output import (
     FAILED,
     ShardWriter,
     Written,
+    clearing_up,
     exclusive,
     is_intact,
     remove_stale,
@@ -36,7 +37,7 @@ from furnclip.preparing.output import (
     write_rejects,
     write_sizes,
 )
-from furnclip.preparing.pictures import WORK, PictureStore, Recipe, stamp
+from furnclip.preparing.pictures import WORK, PictureStore, Recipe, stamps
 from furnclip.preparing.plan import Plan, make_plan, scheme_of
 from furnclip.preparing.rows import Catalogue, Columns, read_csv, words
 from furnclip.preparing.splits import MINI, SPLITS
@@ -137,11 +138,11 @@ def shard_catalogue(
         result, memory, plan = run.write(store, decoded, progress)
         result = replace(result, seconds=time.monotonic() - start)
         memory = replace(memory, result=_as_json(result))
-        write_memory(
-            state, str(out.resolve()), scheme=scheme_of(settings), csv=str(csv),
-            image_root=str(image_root), memory=memory, rejects=[*plan.rejects, *plan.repeated],
-        )  # fmt: skip
-        shutil.rmtree(out / WORK, ignore_errors=True)
+        with clearing_up(out):
+            write_memory(
+                state, str(out.resolve()), scheme=scheme_of(settings), csv=str(csv),
+                image_root=str(image_root), memory=memory, rejects=[*plan.rejects, *plan.repeated],
+            )  # fmt: skip
     return result
 
 
@@ -173,13 +174,9 @@ class _Run:
         todo = [(s, stamp) for s, stamp in self.inputs.stamps.items() if s not in store.known]
         with progress.task("Images", total=len(todo), unit="images") as task:
             make_pictures(
-                store,
-                todo,
-                root=self.root,
-                recipe=recipe,
-                workers=self.settings.workers,
-                advance=task.advance,
-            )
+                store, todo, root=self.root, recipe=recipe,
+                workers=self.settings.workers, advance=task.advance,
+            )  # fmt: skip
         return store, len(todo)
 
     def write(
@@ -300,16 +297,16 @@ class _Run:
 
 def _read_inputs(csv: Path, columns: Columns, root: Path, settings: PrepSettings) -> _Inputs:
     catalogue = read_csv(csv, columns)
-    stamps = {source: stamp(root, source) for source in {s.source: 0 for s in catalogue.samples}}
+    stamped = stamps(root, dict.fromkeys(sample.source for sample in catalogue.samples))
     with csv.open("rb") as file:
         csv_sha256 = file_digest(file, "sha256").hexdigest()
     digest = blake2b(digest_size=16)
     # max_reject_rate and workers do not change what is written.
     chosen = settings.model_dump(mode="json", exclude={"workers", "max_reject_rate"})
     digest.update(json.dumps([csv_sha256, asdict(columns), str(root.resolve()), chosen]).encode())
-    for source, (size, mtime) in stamps.items():
+    for source, (size, mtime) in stamped.items():
         digest.update(f"{source}\0{size}\0{mtime}\n".encode())
-    return _Inputs(catalogue, stamps, csv_sha256, digest.hexdigest())
+    return _Inputs(catalogue, stamped, csv_sha256, digest.hexdigest())
 
 
 def _is_unchanged(out: Path, memory: ShardMemory, fingerprint: str) -> bool:

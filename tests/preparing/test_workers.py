@@ -55,7 +55,7 @@ def test_poison_rows_are_found_and_rejected(tmp_path: Path, poison: tuple[int, .
     rejected = {name: p.message for name, p in store.known.items() if p.reason == "crashed"}
     assert rejected.keys() == names
     assert all("SIGABRT" in message for message in rejected.values())
-    assert all(store.jpeg(name) for name in store.known.keys() - names)
+    assert all(next(store.jpegs([name])) for name in store.known.keys() - names)
 
 
 @pytest.mark.parametrize("count", [1, 20])
@@ -77,7 +77,7 @@ def test_order_and_content_do_not_depend_on_the_number_of_workers(tmp_path: Path
     made = []
     for workers in (1, 3):
         store = read_all(tmp_path, 200, WORKER, workers)
-        made.append([(name, store.jpeg(name)) for name in store.known])
+        made.append([(name, next(store.jpegs([name]))) for name in store.known])
         for path in (tmp_path / "out" / ".work").iterdir():
             path.unlink()
     assert made[0] == made[1]
@@ -101,7 +101,7 @@ def test_interrupt_keeps_the_images_that_were_done(tmp_path: Path) -> None:
     again = PictureStore(tmp_path / "out", {})
     again.recover(_RECIPE.name)
     assert len(again.known) == 48
-    assert all(again.jpeg(name) for name in again.known)
+    assert all(next(again.jpegs([name])) for name in again.known)
     assert threading.active_count() == threads
 
 
