@@ -163,7 +163,12 @@ class ArenaApp(App[None]):
 
     def get_default_screen(self) -> Board:
         """Begin with the judging screen."""
-        return Board(self.canvas.note_repainted, most=self._resolved_options().k)
+        self.canvas.measure_cells()
+        return Board(
+            self.canvas.note_repainted,
+            most=self._resolved_options().k,
+            cell=self.canvas.terminal.cell,
+        )
 
     def on_board_ready(self) -> None:
         """Paint at once; read the vectors behind it."""

@@ -40,13 +40,16 @@ class Board(Screen[None]):
     ]
 
     class Ready(Message):
-        """Every widget is there."""
+        """Every widget is there, and the first frame follows."""
 
     class Resized(Message):
         """The screen has another size."""
 
-    def __init__(self, repainted: Callable[[Picture], None], *, most: int) -> None:
+    def __init__(
+        self, repainted: Callable[[Picture], None], *, most: int, cell: tuple[int, int]
+    ) -> None:
         super().__init__(id="board")
+        self._most, self._cell = most, cell
         self._query_slot = Slot(repainted, id="query-slot")
         self._row_slots = {
             letter: [Slot(repainted, id=f"{letter}{number}") for number in range(most)]
@@ -77,7 +80,8 @@ class Board(Screen[None]):
             yield from self._row_slots[name]
 
     def on_mount(self) -> None:
-        """Say that everything is there."""
+        """Lay out before the first frame, so that it is the only one, and say so."""
+        self.lay_out(self._most, self._cell)
         self.post_message(self.Ready())
 
     def on_resize(self, _event: events.Resize) -> None:
@@ -96,7 +100,7 @@ class Board(Screen[None]):
 
     def lay_out(self, most: int, cell: tuple[int, int]) -> Layout | None:
         """Lay out for at most ``most`` thumbnails a row, or say that the screen is too small."""
-        width, height = self.size
+        width, height = self.app.size  # the screen's own is not known before the first frame
         layout = self.arrangement = fit_screen(width, height, most, cell)
         self.query_one("#refusal").display = layout is None
         for name in ("#top", "#body", "#status"):
@@ -112,7 +116,7 @@ class Board(Screen[None]):
         self.query_one("#query-panel").styles.width = layout.panel_columns
         self._query_slot.fit(layout.query, max(1, height - layout.query[1] - 5))
         line = "\N{BOX DRAWINGS LIGHT HORIZONTAL}" * (width - layout.panel_columns)
-        self.query_one("#rule", Static).update(Content(line))
+        self.query_one("#rule", Static).update(Content(line), layout=False)
         for slots in self._row_slots.values():
             for number, slot in enumerate(slots):
                 slot.display = number < layout.shown

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from furnclip.arena.widgets import Picture
 
 _PREFETCH = 2
+_REST_SECONDS = 0.05  # a frame of 100 kB is with the terminal by then
 
 
 class Circumstances(TypedDict, total=False):
@@ -129,8 +130,11 @@ class Canvas:
         self._app.draw_between_frames(self.take())
 
     def _after_frame(self) -> None:
-        """Draw what is left, then encode ahead: not before, to leave the frame the processor."""
+        """Draw what is left; encode ahead once the terminal has it, which needs the processor."""
         self._draw_without_frame()
+        self._app.board.set_timer(_REST_SECONDS, self._encode_ahead)
+
+    def _encode_ahead(self) -> None:
         if self._session is None or self._gallery is None:
             return
         for coming in self._session.ahead(_PREFETCH):

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from furnclip.arena.pictures import Encoded, PictureCache, PictureKey
+from furnclip.arena.strips import placeholder_strips
 from furnclip.terminal import kitty
 
 if TYPE_CHECKING:
     from PIL import Image
+    from textual.strip import Strip
 
     from furnclip.arena.widgets import Picture
     from furnclip.terminal.choose import Terminal
@@ -43,17 +45,17 @@ class Gallery:
             picture.expect(key)
             self.prefetch([key] if key is not None else [])
         else:
-            picture.show(key, encoded, self._image_id(key, encoded))
+            picture.show(key, encoded, self._strips(key, encoded))
 
     def place(self, key: PictureKey, pictures: Iterable[Picture]) -> None:
         """Put a picture that has just arrived where it is awaited; kitty is sent it in any case."""
         encoded = self._cache.get(key)
         if encoded is None:
             return
-        image_id = self._image_id(key, encoded)
+        strips = self._strips(key, encoded)
         for picture in pictures:
             if picture.key == key and picture.awaited:
-                picture.show(key, encoded, image_id)
+                picture.show(key, encoded, strips)
 
     def prefetch(self, keys: Iterable[PictureKey]) -> None:
         """Encode what is missing, in this order."""
@@ -67,16 +69,16 @@ class Gallery:
         """Stop encoding."""
         self._cache.close()
 
-    def _image_id(self, key: PictureKey, encoded: Encoded) -> int | None:
-        """Send a picture to kitty once; return its id."""
+    def _strips(self, key: PictureKey, encoded: Encoded) -> tuple[Strip, ...]:
+        """Return a picture's text; kitty's is a name, and the picture is sent to it once."""
         if not encoded.png:
-            return None
+            return encoded.strips
         image_id = self._ids.get(key)
         if image_id is None:
             image_id = self._ids.take(key)
             commands = kitty.transmit(image_id, encoded.png, columns=key.columns, rows=key.rows)
             self._write("".join(self._wrapped(command) for command in commands))
-        return image_id
+        return placeholder_strips(image_id, key.columns, key.rows)
 
     def _wrapped(self, command: bytes) -> str:
         return (kitty.through_tmux(command) if self.terminal.tmux else command).decode("ascii")

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 _CHOICES = {"a": "A", "b": "B", "tie": "tie", "bad": "bad", "skip": "skip"}
 _RETRY_SECONDS = 0.5
+_REST_SECONDS = 0.25  # after a vote, so that the next pictures have the processor to themselves
 
 
 class ArenaGrader:
@@ -157,6 +158,7 @@ class ArenaGrader:
     def _merge_until_closed(self) -> None:
         while not self._closed.is_set():
             self._wake.wait()
+            self._closed.wait(_REST_SECONDS)
             self._wake.clear()
             if not self._merge_own():
                 self._closed.wait(_RETRY_SECONDS)

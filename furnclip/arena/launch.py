@@ -49,10 +49,10 @@ def play(
     if os.environ.get("TERM") in {"dumb", "unknown"}:  # rich would say 80x25, whatever the size
         os.environ["TERM"] = "ansi"
     from furnclip.arena.app import run_arena
-    from furnclip.arena.report import report
 
     app = run_arena(options, terminal)
     from furnclip.arena.grading import ArenaGrader
+    from furnclip.arena.report import report
     from furnclip.state import StateStore
 
     grader = app.session.grader if app.session else ArenaGrader(StateStore(options.state_file))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from functools import lru_cache
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from rich.color import Color, ColorSystem, ColorType
+from rich.color import Color, ColorType
 from rich.color_triplet import ColorTriplet
+from rich.console import Console
 from rich.segment import Segment
 from rich.style import Style
 from textual.strip import Strip
@@ -19,6 +21,10 @@ if TYPE_CHECKING:
     from furnclip.terminal.cells import Blocks, Colors
 
 
+# Escape codes are made with the strips, ahead of time: a photo has hundreds of them.
+_CONSOLE = Console(color_system="truecolor", file=io.StringIO())
+
+
 def cell_strips(drawn: Blocks, depth: Depth) -> tuple[Strip, ...]:
     """Return blocks (or an ASCII ramp), a strip a row of cells."""
     from furnclip.terminal.cells import ascii_lines
@@ -27,17 +33,24 @@ def cell_strips(drawn: Blocks, depth: Depth) -> tuple[Strip, ...]:
         return tuple(Strip([Segment(line)], len(line)) for line in ascii_lines(drawn))
     fore, back = _colors(drawn.foreground, depth), _colors(drawn.background, depth)
     return tuple(
-        Strip(_segments(symbols, upper, lower), len(symbols))
+        _written(_segments(symbols, upper, lower), len(symbols))
         for symbols, upper, lower in zip(drawn.symbols.tolist(), fore, back, strict=True)
     )
 
 
+@lru_cache(maxsize=512)
 def placeholder_strips(image_id: int, columns: int, rows: int) -> tuple[Strip, ...]:
     """Return kitty placeholders; the id is an 8-bit colour that Textual must leave alone."""
     style = Style(color=_indexed(image_id))
-    return tuple(
-        Strip([Segment(line, style)], columns) for line in placeholder_lines(columns, rows)
-    )
+    lines = placeholder_lines(columns, rows)
+    return tuple(_written([Segment(line, style)], columns) for line in lines)
+
+
+def _written(segments: list[Segment], columns: int) -> Strip:
+    """Make a strip that knows its escape codes; its colours are indexed or true on any screen."""
+    strip = Strip(segments, columns)
+    strip.render(_CONSOLE)  # which the strip keeps
+    return strip
 
 
 def _colors(colors: Colors, depth: Depth) -> list[list[Color]]:
@@ -57,16 +70,9 @@ def _segments(symbols: list[int], fore: list[Color], back: list[Color]) -> list[
         for symbol, ink, paper in zip(symbols, fore, back, strict=True)
     ]
     return [
-        Segment(symbol * len(list(run)), _style(ink, paper))
+        Segment(symbol * len(list(run)), Style(color=ink, bgcolor=paper))
         for (symbol, ink, paper), run in groupby(cells)
     ]
-
-
-def _style(ink: Color | None, paper: Color) -> Style:
-    """Make a style that knows its escape codes already: a photo has thousands of them."""
-    style = Style(color=ink, bgcolor=paper)
-    style.render(" ", color_system=ColorSystem.TRUECOLOR)
-    return style
 
 
 def _rgb(red: int, green: int, blue: int) -> Color:

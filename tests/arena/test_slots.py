@@ -14,6 +14,7 @@ from tests.arena.fake_terminal import FakeTerminal
 from tests.arena.project import make_project
 from tests.arena.test_terminal import (
     BASIC,
+    SKELETON,
     cell_pictures,
     leave,
     nearest,
@@ -144,6 +145,7 @@ def test_no_score_is_in_any_byte_before_the_end(tmp_path: Path) -> None:
         for number, key in enumerate("abtx?"):
             expected = f"arena {number + 1}/"
             terminal.wait_for(lambda e=expected: e in terminal.screen()[0])  # type: ignore[misc]
+            terminal.wait_for(lambda: SKELETON not in screen_text(terminal))
             terminal.settle()
             terminal.type(key)
         terminal.settle()

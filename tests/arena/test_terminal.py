@@ -24,6 +24,7 @@ from tests.terminal.test_probe import KITTY, XTERM
 
 _SILENT = b""
 BASIC = b"\x1b[?62c"
+SKELETON = "\N{LIGHT SHADE}"  # where a picture is still awaited, and keys wait too
 
 
 def thumbnails(options: ArenaOptions) -> list[Image.Image]:
@@ -274,6 +275,7 @@ def test_votes_before_kill_nine_are_counted(tmp_path: Path) -> None:
         for number in range(3):
             expected = f"arena {number + 1}/"
             terminal.wait_for(lambda e=expected: e in terminal.screen()[0])  # type: ignore[misc]
+            terminal.wait_for(lambda: SKELETON not in screen_text(terminal))
             terminal.settle()
             terminal.type("b")
         terminal.wait_for(lambda: "arena 4/" in terminal.screen()[0])

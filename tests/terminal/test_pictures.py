@@ -30,6 +30,15 @@ def test_sixel_of_one_colour_is_a_few_runs() -> None:
     assert difference(decode_sixel(sixel.encode(source)), source) == 0
 
 
+def test_sixel_runs_of_every_length_are_exact() -> None:
+    lengths = (1, 2, 3, 4, 9, 10, 11, 99, 100, 101, 999, 1000, 1001)
+    flags = np.repeat([i % 2 for i in range(len(lengths))], lengths)
+    pixels = np.zeros((6, len(flags), 3), dtype=np.uint8)
+    pixels[:, flags == 1] = 255
+    source = Image.fromarray(pixels)
+    assert difference(decode_sixel(sixel.encode(source)), source) == 0
+
+
 def test_sixel_height_must_be_whole_bands() -> None:
     assert sixel.floor_to_band(160) == 156
     with pytest.raises(ValueError, match="160"):
