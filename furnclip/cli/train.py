@@ -54,7 +54,7 @@ def train(
         str | None, typer.Option(help="none, simple or advanced.", rich_help_panel=_DATA)
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(help="Processes that decode images.", rich_help_panel=_DATA)
+        int | None, typer.Option(help="Threads that decode images ahead.", rich_help_panel=_DATA)
     ] = None,
     lora_r: Annotated[int | None, typer.Option(help="Rank.", rich_help_panel=_LORA)] = None,
     lora_alpha: Annotated[

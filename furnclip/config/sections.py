@@ -175,7 +175,9 @@ class TrainingSettings(Section):
     precision: TrainingPrecision = Field("auto", description="fp64: to compare runs exactly")
     patience: int = Field(3, ge=0, description="epochs without a better nDCG@10; 0: never stop")
     checkpoint_steps: int = Field(200, gt=0)
-    workers: int = Field(2, ge=0, description="data loading processes")
+    workers: int = Field(
+        2, ge=0, description="threads that decode ahead; for remote shards, processes"
+    )
     cache_mib: int = Field(
         1024, ge=0, description="for decoded images, kept when a split fits; 0: decode each time"
     )

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from furnclip.config import PrepSettings
 
 WORK = ".work"
-_RECIPE_VERSION = 1
+_RECIPE_VERSION = 2
 _THUMBNAIL = 8
 # Brightness must rise by more than this (of 255) to count: JPEG noise on white paper does not.
 _DHASH_STEP = 2
