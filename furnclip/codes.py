@@ -138,6 +138,7 @@ class CodesFile:
         """Encode and write some rows."""
         if not len(vectors):
             return
+        vectors = np.nan_to_num(vectors, nan=0, posinf=0, neginf=0)  # they would hide all others
         if self._centre is None:
             self._centre = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
         rows = np.concatenate([*self._waiting, vectors])

@@ -41,7 +41,7 @@ def top_k(
         found = []
         for query in queries:
             few = codes.may_be_nearest(query, k, allowed=allowed)
-            pays = len(few) <= max(4 * k, len(rows) // 8)
+            pays = k <= len(few) <= max(4 * k, len(rows) // 8)
             found.append(_exact(query[None], gallery, k, few if pays else rows))
         return np.concatenate([f[0] for f in found]), np.concatenate([f[1] for f in found])
     return _exact(queries, gallery, k, rows)

@@ -19,11 +19,15 @@ def shrink(
 ) -> Image.Image:
     """Scale an RGB image down to ``fitted`` (bicubic), centred on a ``size`` square of ``color``.
 
-    Neither side may grow. Sources over four times the fitted size are box-reduced first.
-    Works in any number of threads, but not in a fork of a process that has called it: libvips'
-    own threads do not survive that.
+    Neither side may grow. Large sources are box-reduced first, to four times the fitted size or
+    more. Works in any number of threads, but not in a fork of a process that has called it, which
+    libvips' own threads do not survive.
     """
     (width, height), (fitted_width, fitted_height) = image.size, fitted
+    spare = min(width // (4 * fitted_width), height // (4 * fitted_height))
+    if spare > 1:  # of huge images, which libvips would need a copy of
+        image = image.reduce(spare)
+        width, height = image.size
     whole = _vips().Image.new_from_memory(image.tobytes(), width, height, 3, "uchar")
     scaled = whole.resize(fitted_width / width, vscale=fitted_height / height, kernel="cubic")
     square = scaled.embed(

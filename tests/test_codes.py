@@ -108,6 +108,16 @@ def test_a_gallery_of_several_blocks_in_uneven_parts(tmp_path: Path) -> None:
             assert top_k(query[None], gallery, k, codes=codes)[0].tolist() == plain[0].tolist()
 
 
+@pytest.mark.parametrize("damage", [np.nan, np.inf, -np.inf])
+def test_a_damaged_vector_hides_no_other(tmp_path: Path, damage: float) -> None:
+    gallery = unit(np.random.default_rng(4).standard_normal((10_000, 16)))
+    gallery[5, 3] = gallery[9_000, 2] = damage
+    codes = coded(tmp_path / "g.i8", gallery)
+    for row in (0, 8_961):
+        query = gallery[row].astype(np.float32)
+        assert row in codes.may_be_nearest(query, 3)
+
+
 def test_searching_gives_back_no_reference_it_does_not_own(tmp_path: Path) -> None:
     gallery = unit(np.random.default_rng(2).standard_normal((5_000, 16)))
     codes = coded(tmp_path / "g.i8", gallery)

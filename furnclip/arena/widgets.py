@@ -99,7 +99,7 @@ class Caption(Direct, Static):
 
     def strips(self, width: int, height: int) -> Sequence[Strip]:
         """Return the title's lines, as many as there is room for."""
-        content = Content(str(self.content))
+        content = Content(" ".join(str(self.content).split()))  # a line break is no break here
         lines = content.wrap(width)[:height] if height > 1 else [content]
         style = self.visual_style.rich_style
         drawn = [

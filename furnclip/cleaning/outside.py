@@ -21,13 +21,13 @@ def import_outside(store: StateStore, run: RunRow, path: Path, *, max_attempts: 
     """
     with ExitStack() as stack:
         try:
-            answers = stack.enter_context(read_answers(path))  # begins at once, on other cores
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            file = stack.enter_context(path.open("rb"))
         except OSError as error:
             raise DataError(
                 f"cannot read {path}: {error.strerror}", hint="give a batch output file with --from"
             ) from error
+        answers = stack.enter_context(read_answers(path))  # begins at once, on other cores
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
         before = run_counts(store, run.run)
         batch_id = f"file_{run.run}_{digest[:16]}"
         stack.enter_context(exclusive(store, "take answers"))

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from furnclip.cleaning.classify import classify
+from furnclip.errors import DataError
 from furnclip.machine import cores
 from furnclip.state.cleaning_results import ARRIVED, Answer
 
@@ -32,6 +33,7 @@ _POLL_SECONDS = 0.02
 class ReadAnswers:
     """The answers of a file while it is read; ``count`` Parquet files (columns ``ARRIVED``)."""
 
+    source: Path
     folder: Path
     count: int
     found_broken: int = 0
@@ -40,27 +42,33 @@ class ReadAnswers:
     def files(self) -> Iterator[Path]:
         """Yield the Parquet files in the order of the lines, each as soon as it is there.
 
-        Raises ``CalledProcessError`` when a worker died.
+        Raises ``DataError`` when the file changes meanwhile, or a worker dies.
         """
         for number in range(self.count):
             path = self.folder / _NAME.format(number)
+            ended = False
             while not path.exists():
-                for process in self.running:
-                    if process.poll():
-                        raise subprocess.CalledProcessError(process.returncode, process.args)
+                if ended:
+                    raise self._unread()
+                ended = all(process.poll() is not None for process in self.running)
                 time.sleep(_POLL_SECONDS)
             yield path
 
     def broken(self) -> int:
         """Return the lines that are no output lines, when all are read: cut or damaged on the way.
 
-        Raises ``CalledProcessError`` when a worker died.
+        Raises ``DataError`` when a worker died.
         """
         answers = [process.communicate()[0] for process in self.running]
-        for process in self.running:
-            if process.returncode:
-                raise subprocess.CalledProcessError(process.returncode, process.args)
+        if any(process.returncode for process in self.running):
+            raise self._unread()
         return self.found_broken + sum(map(int, answers))
+
+    def _unread(self) -> DataError:
+        return DataError(
+            f"{self.source} could not be read to its end, or changed while it was read",
+            hint="run the command again: what was taken is kept",
+        )
 
 
 @contextmanager
@@ -74,14 +82,14 @@ def read_answers(path: Path) -> Iterator[ReadAnswers]:
         count = sum(1 for _ in _spans(path, _SPAN_BYTES))
         workers = min(cores(), count)
         if workers <= 1:
-            yield ReadAnswers(folder, count, read_share(path, folder, 0, 1))
+            yield ReadAnswers(path, folder, count, read_share(path, folder, 0, 1))
             return
         command = [sys.executable, "-m", __name__, str(path.resolve()), str(folder)]
         running = [
             stack.enter_context(_stopping([*command, str(worker), str(workers)]))
             for worker in range(workers)
         ]
-        yield ReadAnswers(folder, count, running=running)
+        yield ReadAnswers(path, folder, count, running=running)
 
 
 @contextmanager

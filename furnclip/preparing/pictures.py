@@ -88,7 +88,8 @@ def stamps(root: Path, sources: Iterable[str]) -> dict[str, tuple[int, int]]:
         except (OSError, ValueError):
             status = None
         # A plain file of a folder inside is what the path means; the rest takes the long way.
-        if status is not None and S_ISREG(status.st_mode):
+        plain = source.strip() and not source.startswith("/")
+        if plain and status is not None and S_ISREG(status.st_mode):
             found[source] = status.st_size, status.st_mtime_ns
         else:
             found[source] = stamp(root, source)

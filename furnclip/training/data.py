@@ -167,7 +167,9 @@ def get_wds_pipeline(
     Each pass over it is one exact epoch: shuffled anew and augmented when ``is_train``, in shard
     order otherwise. Batches hold ``pixel_values`` (n, 3, size, size) and ``input_ids`` (n, L).
     A remote ``folder`` (a URL pattern such as ``https://host/train-{000000..000009}.tar``, or
-    ``pipe:…``) is streamed through webdataset instead; see ``furnclip.training.streaming``.
+    ``pipe:…``) is streamed through webdataset instead; see ``furnclip.training.streaming``. Its
+    ``workers`` are fresh processes: a script needs ``if __name__ == "__main__":``, and credentials
+    in the environment must be there before the first of them starts.
     """
     if is_remote(folder):
         from furnclip.training.streaming import stream_batches

@@ -145,7 +145,8 @@ def _decode_all(reader: ShardReader, size: int, progress: Progress) -> Tensor:
 
     with progress.task("decoding images", total=len(reader), unit="images") as task:
         rows = torch.empty((len(reader), size, size, 3), dtype=torch.uint8).movedim(-1, 1)
-        batches = np.array_split(np.arange(len(reader)), max(1, len(reader) // _UNIT))
+        order = np.arange(len(reader))
+        batches = [order[start : start + _UNIT] for start in range(0, len(order), _UNIT)]
         decoded = Decoding(reader, size, workers=cores()).stream(batches)
         for batch, pixels in zip(batches, decoded, strict=True):
             rows[batch[0] : batch[-1] + 1] = pixels

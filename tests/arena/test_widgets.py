@@ -32,6 +32,7 @@ class _OneCaption(App[None]):
         ("Oak desk with drawers", (12, 3), ["Oak desk    ", "with drawers", " " * 12]),
         ("Schreibtischstuhl", (10, 2), ["Schreibtis", "chstuhl   "]),
         ("[b]\u6728\u306e\u673a", (6, 1), ["[b]\u6728\u2026"]),
+        ("Oak\n\tdesk", (10, 1), ["Oak desk  "]),
         ("", (4, 2), ["    ", "    "]),
     ],
 )

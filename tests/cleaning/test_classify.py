@@ -1,7 +1,6 @@
 """Every line a server could send is one answer, and a file reads the same in one share or many."""
 
 import json
-import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from furnclip.cleaning import reading
 from furnclip.cleaning.classify import _plain_fields, classify, classify_slowly
 from furnclip.cleaning.reading import read_answers
 from furnclip.cleaning.schema import CleanedProduct
+from furnclip.errors import DataError
 
 GONE = object()
 FIELDS = ("clean_title", "style", "material", "color", "object_type")
@@ -233,10 +233,19 @@ def test_large_file_is_read_by_several_processes(four_spans: Path) -> None:
 def test_death_of_a_reader_is_an_error(four_spans: Path) -> None:
     four_spans.with_suffix(".poison").touch()
     with (
-        pytest.raises(subprocess.CalledProcessError, match="status 7"),
+        pytest.raises(DataError, match=r"output\.jsonl could not be read to its end"),
         read_answers(four_spans) as answers,
     ):
         list(answers.files())
+
+
+def test_a_file_that_becomes_shorter_meanwhile_is_named(four_spans: Path) -> None:
+    with read_answers(four_spans) as answers:
+        for process in answers.running:
+            process.wait()
+        (answers.folder / "000002.parquet").unlink()
+        with pytest.raises(DataError, match="changed while it was read"):
+            list(answers.files())
 
 
 def test_readers_stop_with_who_reads(four_spans: Path) -> None:

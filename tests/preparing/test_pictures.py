@@ -16,6 +16,7 @@ def root(tmp_path: Path) -> Path:
     for name in ("a.jpg", "sub/b.jpg", "sub/deep/c.jpg"):
         (root / name).write_bytes(name.encode() * 3)
     (tmp_path / "outside.jpg").write_bytes(b"outside")
+    (root / " ").write_bytes(b"a name that no CSV can say")
     (root / "link.jpg").symlink_to("a.jpg")
     (root / "out.jpg").symlink_to(tmp_path / "outside.jpg")
     (root / "broken.jpg").symlink_to("nothing.jpg")
@@ -29,6 +30,7 @@ def test_stamps_are_those_of_each_path_alone(root: Path) -> None:
         "a.jpg", "sub/b.jpg", "sub/deep/c.jpg", "images/a.jpg", "images/sub/b.jpg", "link.jpg",
         "out.jpg", "broken.jpg", "folder/b.jpg", "up/outside.jpg", "up/images/a.jpg", "sub",
         "sub/", "sub/..", "sub/../a.jpg", "../outside.jpg", "../images/a.jpg", "./a.jpg", "//a.jpg",
+        "/a.jpg",
         str(root / "a.jpg"), str(root.parent / "outside.jpg"), "", " ", "a\0.jpg", "a\0/b.jpg",
         "missing.jpg", "sub/missing.jpg", "none/a.jpg", "a.jpg/b.jpg", "x" * 300, "x" * 300 + "/a",
     ]  # fmt: skip
