@@ -20,7 +20,7 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from furnclip.errors import ImageError
-from furnclip.shrinking import shrink
+from furnclip.libvips import jpeg, shrink
 
 # Formats a catalogue may hold. EPS is left out because Pillow starts Ghostscript for it.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "TGA", "ICO")
@@ -155,9 +155,7 @@ def encode_jpeg(image: Image.Image, *, quality: int) -> bytes:
 
     4:4:4 keeps 39.6 dB of the image where 4:2:0 keeps 29.6 dB.
     """
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=quality, subsampling=0)
-    return buffer.getvalue()
+    return jpeg(image.convert("RGB"), quality=quality)
 
 
 def load_letterboxed(

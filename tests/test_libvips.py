@@ -1,6 +1,7 @@
-"""Shrinking: the size asked for, in the middle, near to Lanczos, the same bits everywhere."""
+"""Smaller images: the size asked for, in the middle, near to Lanczos, the same bits everywhere."""
 
 import hashlib
+import io
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from furnclip.images import fitted_size, letterbox
+from furnclip.libvips import jpeg
 from tests.test_images import photo
 
 
@@ -54,3 +56,15 @@ def test_the_bits_do_not_depend_on_simd() -> None:
     )  # fmt: skip
     here = hashlib.sha256(letterbox(photo(500, 400), 224).tobytes()).hexdigest()
     assert plain.stdout.strip() == here
+
+
+@pytest.mark.parametrize("quality", [75, 95])
+def test_jpegs_are_as_good_as_pillows(quality: int) -> None:
+    source = photo(256, 224)
+    buffer = io.BytesIO()
+    source.save(buffer, "JPEG", quality=quality, subsampling=0)
+    ours, theirs = (
+        Image.open(io.BytesIO(data)) for data in (jpeg(source, quality=quality), buffer.getvalue())
+    )
+    assert ours.size == source.size
+    assert _decibels(ours, source) > _decibels(theirs, source) - 0.05

@@ -1,4 +1,6 @@
-"""Making images smaller with libvips: four times as fast as Pillow, and nearer to Lanczos.
+"""Making images smaller and into JPEGs with libvips, while other threads run.
+
+Smaller: four times as fast as Pillow, and nearer to Lanczos.
 
 Measured on a photo of 1000 x 800 to 512, one thread: 2.4 ms where Pillow's bicubic takes 9.4 ms,
 and 54.6 dB against Lanczos where Pillow's has 53.3 dB. libvips computes in integers, the same bits
@@ -12,6 +14,8 @@ from functools import cache
 from typing import Any
 
 from PIL import Image
+
+from furnclip.machine import keep_freed_memory
 
 
 def shrink(
@@ -37,8 +41,20 @@ def shrink(
     return Image.frombuffer("RGB", (size, size), square.write_to_memory(), "raw", "RGB", 0, 1)
 
 
+def jpeg(image: Image.Image, *, quality: int) -> bytes:
+    """Encode an RGB image as baseline JPEG 4:4:4, with the pixels that Pillow's would have.
+
+    Pillow holds the interpreter meanwhile, 2 ms for 512 pixels; simplejpeg has no accurate DCT,
+    which costs 1 dB at quality 95. In threads, not in forks, as ``shrink``.
+    """
+    pixels = _vips().Image.new_from_memory(image.tobytes(), *image.size, 3, "uchar")
+    encoded: bytes = pixels.jpegsave_buffer(Q=quality, subsample_mode="off", keep="none")
+    return encoded
+
+
 @cache
 def _vips() -> Any:
+    keep_freed_memory()  # several megabytes an image, in every thread: a third of the time
     os.environ.setdefault("VIPS_CONCURRENCY", "1")  # the callers are the threads
     import pyvips
 
