@@ -185,7 +185,7 @@ def test_part_that_an_empty_queue_refuses_again_and_again_is_halved(
     server.scripts += [[picky] for _ in range(50)]
     cleaner = make_cleaner()
     run = prepared(cleaner, catalogue)
-    assert cleaner.wait(run, timeout=30).finished
+    assert cleaner.wait(run, timeout=240).finished
     assert len(server.executed) == ROWS
 
 
@@ -200,7 +200,7 @@ def test_batch_that_fails_for_lines_it_does_not_have_is_given_up(
     cleaner = make_cleaner(max_attempts=3)
     run = prepared(cleaner, catalogue)
     cleaner.upload(run)
-    result = cleaner.wait(run, timeout=30)
+    result = cleaner.wait(run, timeout=240)
     assert (result.counts.failed, len(server.batches)) == (ROWS, 3)
 
 
@@ -215,7 +215,7 @@ def test_queue_filled_by_another_run_is_emptied_for_this_one(
     second = prepared(cleaner, other)
     server.scripts.append([queue_full])
     cleaner.upload(second)
-    assert cleaner.wait(second, timeout=30).finished
+    assert cleaner.wait(second, timeout=240).finished
 
 
 def test_two_runs_in_one_folder_keep_their_files(
