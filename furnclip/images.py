@@ -1,7 +1,7 @@
 """Images as every stage sees them: open, check, orient, to RGB, letterbox, encode.
 
 JPEGs are shrunk while they are decoded: libjpeg's own scaling, at twice the fitted size or more,
-followed by one bicubic step, is about three times as fast as Lanczos on the full image and as good
+followed by one bicubic step, is twice as fast as Lanczos on the full image, or more, and as good
 (40 dB). The decoder's complaints are heard too: libjpeg conceals corrupt data in silence, so the
 strict decoder of simplejpeg goes first, and only what it refuses is left to Pillow, and flagged.
 """
@@ -30,7 +30,7 @@ _DECODER_ERRORS = (
     ArithmeticError, NotImplementedError, MemoryError, struct.error, zlib.error, Warning,
 )  # fmt: skip
 _BOMB_ERRORS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
-_SMALL = 256 * 256  # pixels; Pillow encodes these in a third of the time libvips takes to begin
+_SMALL = 256 * 256  # pixels; Pillow encodes these in a third of the time libvips takes
 _JPEG_END = b"\xff\xd9"
 _STRICT_COLORS = {"RGB": "RGB", "L": "GRAY", "CMYK": "CMYK"}
 _ORIENTATION_TAG = 0x0112

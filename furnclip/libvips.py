@@ -42,7 +42,7 @@ def shrink(
 
 
 def jpeg(image: Image.Image, *, quality: int) -> bytes:
-    """Encode an RGB image as baseline JPEG 4:4:4, with the pixels that Pillow's would have.
+    """Encode an RGB image as baseline JPEG 4:4:4, as good as Pillow's to 0.05 dB.
 
     Pillow holds the interpreter meanwhile, 2 ms for 512 pixels; simplejpeg has no accurate DCT,
     which costs 1 dB at quality 95. In threads, not in forks, as ``shrink``.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -29,9 +30,9 @@ class Direct(Widget):
     picture; a key changes up to twenty-two of them.
     """
 
+    @abstractmethod
     def strips(self, width: int, height: int) -> Sequence[Strip]:
         """Return ``height`` strips of ``width`` cells."""
-        raise NotImplementedError
 
     def render_lines(self, crop: Region) -> list[Strip]:
         """Return the part of the strips that lies in ``crop``."""

@@ -144,7 +144,9 @@ def _tokens(prompt: object, cached: object, completion: object) -> tuple[int, in
 
 
 def _count(value: object) -> int:
-    return value if isinstance(value, int) and 0 <= value < _MOST_TOKENS else 0
+    if not isinstance(value, int) or isinstance(value, bool):  # a column of numbers takes no true
+        return 0
+    return value if 0 <= value < _MOST_TOKENS else 0
 
 
 def _read_answer(refusal: Any, reason: Any, content: Any) -> tuple[str, str | None, Fields]:
@@ -175,10 +177,7 @@ def _validated(content: Any) -> tuple[str, str | None, Fields]:
 
 
 def _plain_fields(content: Any) -> Fields | None:
-    """Return the fields of an answer that ``CleanedProduct`` takes as it is; None for any other.
-
-    Nine in ten are, and this takes a third of the time.
-    """
+    """Return the fields of an answer that ``CleanedProduct`` takes as it is; None for any other."""
     try:
         found = _PRODUCT.decode(content)
     except (msgspec.DecodeError, TypeError, ValueError, RecursionError):

@@ -296,7 +296,7 @@ def row_results(store: StateStore, run: str) -> Iterator[RowResult]:
 def csv_tails(store: StateStore, run: str) -> Iterator[list[str]]:
     """Yield what ``row_results`` says of some rows at a time, from ``clean_title`` on, as CSV text.
 
-    Without the line's end. A million rows are quoted here in a tenth of the time Python takes.
+    Without the line's end.
     """
     tail = " || ',' || ".join(map(_quoted, RowResult._fields[3:]))
     for batch in _copied(store, f"SELECT {tail} FROM ({_ROW_RESULTS})", run):  # noqa: S608

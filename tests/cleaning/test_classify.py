@@ -80,7 +80,7 @@ def test_good_answer_carries_fields_and_tokens() -> None:
     assert answer[5:] == (7, 0, 3)
 
 
-@pytest.mark.parametrize("count", [-1, 10**30, "7", 1.5, None])
+@pytest.mark.parametrize("count", [-1, 10**30, "7", 1.5, None, True, False])
 def test_absurd_token_counts_are_nothing(count: object) -> None:
     usage = {"prompt_tokens": count, "completion_tokens": 3}
     assert classify(output_line(product(), usage=usage))[5:] == (0, 0, 3)
