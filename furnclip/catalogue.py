@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import csv
 import difflib
+import io
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from types import SimpleNamespace
 
 from furnclip.errors import DataError
 from furnclip.files import atomic_path
@@ -57,6 +56,22 @@ def read_records(path: Path) -> Iterator[list[str]]:
         yield record
 
 
+def read_record_texts(path: Path) -> Iterator[str]:
+    """Yield the rows in file order as ``csv_text`` writes them.
+
+    For a file that ``read_records`` takes: fields are not counted. Raises the same otherwise.
+    """
+    taken: list[str] = []
+    records = _records(path, taken)
+    next(records, None)
+    taken.clear()
+    for _, record in records:
+        if record:  # on one line without a quote it is written so already
+            is_plain = len(taken) == 1 and '"' not in taken[0]
+            yield taken[0].rstrip("\r\n") if is_plain else csv_text(record)
+        taken.clear()
+
+
 def require_column(path: Path, header: Sequence[str], name: str, *, option: str) -> str:
     """Return ``name`` when the header has it; else raise ``DataError`` naming ``option``."""
     if name in header:
@@ -93,24 +108,25 @@ def write_csv_atomic(
     return count
 
 
+def csv_text(fields: Sequence[str]) -> str:
+    """Return fields as a line of CSV (RFC 4180 quoting) without its end."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\r\n").writerow(fields)  # quotes what holds either of them
+    return line.getvalue()[:-2]
+
+
 def write_widened_csv_atomic(
-    path: Path, header: Sequence[str], rows: Iterable[Sequence[str]], tails: Iterable[list[str]]
+    path: Path, header: Sequence[str], rows: Iterable[str], tails: Iterable[list[str]]
 ) -> None:
-    """Write rows, each with a tail that is CSV text already; ``tails`` come some at a time.
+    """Write rows and what each is widened by, both CSV text; ``tails`` come some at a time.
 
     Ends with the shorter of the two. Otherwise as ``write_csv_atomic``.
     """
     left = iter(rows)
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerow(header)
-        lines: list[str] = []
-        # The line's end decides what is quoted: with this one a carriage return is too.
-        writer = csv.writer(SimpleNamespace(write=lines.append), lineterminator="\r\n")
-        for some in tails:
-            writer.writerows(islice(left, len(some)))
-            both = zip(lines, some, strict=False)
-            file.writelines(f"{line[:-2]},{tail}\n" for line, tail in both)
-            lines.clear()
+        for some in tails:  # zip asks them first, so that no row is lost between two
+            file.writelines(f"{row},{tail}\n" for tail, row in zip(some, left, strict=False))
 
 
 def _open_table(path: Path) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
@@ -133,12 +149,14 @@ def _open_table(path: Path) -> tuple[list[str], Iterator[tuple[int, list[str]]]]
     return header, records
 
 
-def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
+def _records(path: Path, taken: list[str] | None = None) -> Iterator[tuple[int, list[str]]]:
+    """Yield (last line, fields) of every record; ``taken`` gains the lines it is written on."""
     csv.field_size_limit(sys.maxsize)
     line = 0
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
+            lines = file if taken is None else _noting(file, taken)
+            reader = csv.reader(lines, strict=True)
             for record in reader:
                 line = reader.line_num
                 yield line, record
@@ -155,3 +173,9 @@ def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
         ) from error
     except csv.Error as error:
         raise DataError(f"{path}, after line {line}: {error}", hint="check the quotes") from error
+
+
+def _noting(lines: Iterable[str], taken: list[str]) -> Iterator[str]:
+    for line in lines:
+        taken.append(line)
+        yield line

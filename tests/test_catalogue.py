@@ -1,8 +1,21 @@
+import csv
 from pathlib import Path
+from typing import Literal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from furnclip.catalogue import id_column, read_header, read_rows, require_column, write_csv_atomic
+from furnclip.catalogue import (
+    csv_text,
+    id_column,
+    read_header,
+    read_record_texts,
+    read_records,
+    read_rows,
+    require_column,
+    write_csv_atomic,
+)
 from furnclip.errors import DataError
 
 CSV = Path("products.csv")
@@ -63,3 +76,21 @@ def test_a_csv_is_written_whole_or_not_at_all() -> None:
     assert CSV.read_bytes() == before
     assert [path.name for path in Path().iterdir()] == ["products.csv"]
     assert [row.values for row in read_rows(CSV)] == [{"a": "1", "b": 'x "y", z'}]
+
+
+@given(
+    st.lists(
+        st.lists(st.text("a ,;\"'\r\n\té\u2028", max_size=6), min_size=2, max_size=2), max_size=6
+    ),
+    st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
+)
+def test_texts_of_rows_are_what_their_fields_are_written_as(
+    rows: list[list[str]], quoting: Literal[0, 1]
+) -> None:
+    with CSV.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, quoting=quoting).writerows([["a", "b"], *rows])
+        file.write('\r\nx,in the "middle"\r\n')
+    texts = list(read_record_texts(CSV))
+    assert texts == [csv_text(record) for record in read_records(CSV)]
+    assert texts[-1] == 'x,"in the ""middle"""'
+    assert len(texts) == len(rows) + 1

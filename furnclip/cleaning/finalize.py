@@ -7,7 +7,9 @@ from pathlib import Path
 
 from furnclip.catalogue import (
     CLEANED_COLUMNS,
+    csv_text,
     read_header,
+    read_record_texts,
     read_records,
     write_widened_csv_atomic,
 )
@@ -95,13 +97,14 @@ def _check_unchanged(run: RunRow) -> None:
         )
 
 
-def _original(run: RunRow) -> tuple[list[str], Iterator[list[str]]]:
-    """Return the names and the rows of the input without columns of a former cleaning."""
-    names, rows = read_header(run.csv), read_records(run.csv)
+def _original(run: RunRow) -> tuple[list[str], Iterator[str]]:
+    """Return the names and the rows, as CSV text, of the input without a former cleaning's."""
+    names = read_header(run.csv)
     kept = [place for place, name in enumerate(names) if name not in CLEANED_COLUMNS]
     if len(kept) == len(names):
-        return names, rows
-    return [names[place] for place in kept], ([row[place] for place in kept] for row in rows)
+        return names, read_record_texts(run.csv)
+    records = read_records(run.csv)
+    return [names[place] for place in kept], (csv_text([row[n] for n in kept]) for row in records)
 
 
 def _result(store: StateStore, run: RunRow, counts: RunCounts, output: Path) -> FinalizeResult:

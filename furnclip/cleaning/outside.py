@@ -8,13 +8,13 @@ from furnclip.cleaning.locking import exclusive
 from furnclip.cleaning.reading import read_answers
 from furnclip.errors import DataError
 from furnclip.state import StateStore
-from furnclip.state.cleaning import RunRow, run_counts
+from furnclip.state.cleaning import RunRow
 from furnclip.state.cleaning_parts import adopt_outside_batch, discard_if_empty
 from furnclip.state.cleaning_results import import_parquet
 
 
 def import_outside(store: StateStore, run: RunRow, path: Path, *, max_attempts: int) -> int:
-    """Import the lines of ``path`` that answer questions of ``run``; returns the rows gained.
+    """Import the lines of ``path`` that answer questions of ``run``; returns how many it answered.
 
     The file counts as a batch named by its content, so importing it again changes nothing.
     Raises ``DataError`` when the file is missing or answers no question of the run.
@@ -28,15 +28,14 @@ def import_outside(store: StateStore, run: RunRow, path: Path, *, max_attempts: 
             ) from error
         answers = stack.enter_context(read_answers(path))  # begins at once, on other cores
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-        before = run_counts(store, run.run)
         batch_id = f"file_{run.run}_{digest[:16]}"
         stack.enter_context(exclusive(store, "take answers"))
         adopt_outside_batch(store, run.run, run.model, batch_id)
-        import_parquet(store, batch_id, answers.files(), max_attempts=max_attempts)
+        answered = import_parquet(store, batch_id, answers.files(), max_attempts=max_attempts)
         is_empty = discard_if_empty(store, batch_id)
     if is_empty:
         raise DataError(
             f"{path} answers no question of run {run.run}",
             hint="it must be a batch output file with the custom ids of the request files",
         )
-    return run_counts(store, run.run).answered - before.answered
+    return answered

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from furnclip.cleaning.classify import classify
 from furnclip.errors import DataError
-from furnclip.machine import cores
+from furnclip.machine import cores, keep_freed_memory
 from furnclip.state.cleaning_results import ARRIVED, Answer
 
 _SPAN_BYTES = 24 << 20
@@ -145,5 +145,6 @@ def _read_span(path: Path, start: int, end: int, target: Path) -> int:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     gc.disable()  # no answer refers to itself: looking for that takes a tenth of the time
     print(read_share(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])))  # noqa: T201  the answer of the process

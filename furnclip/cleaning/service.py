@@ -177,7 +177,7 @@ class Cleaner:
         return finalize(self.store, run, output, allow_partial=allow_partial)
 
     def import_output(self, run: RunRow, path: Path) -> int:
-        """Take the answers of an output file made elsewhere; returns the rows that gained one."""
+        """Take the answers of a file made elsewhere; returns how many it answered."""
         from furnclip.cleaning.outside import import_outside
 
         return import_outside(self.store, run, path, max_attempts=self.settings.max_attempts)

@@ -207,18 +207,17 @@ def adopt_outside_batch(store: StateStore, run: str, model: str, batch_id: str) 
         ).fetchone():
             return
         part = f"{run}-{batch_id}"
-        connection.execute(
-            "INSERT INTO cleaning_part (part, run, number, path, sha256, bytes, requests, "
-            "input_tokens, model, backend, state) "
-            "SELECT ?, ?, 0, '', '', 0, count(DISTINCT request_key), 0, ?, 'file', 'done' "
-            "FROM cleaning_source_row WHERE run = ? AND request_key IS NOT NULL",
-            [part, run, model, run],
-        )
-        connection.execute(
+        found = connection.execute(
             "INSERT INTO cleaning_part_request (part, request_key, line, byte_offset, byte_length) "
             "SELECT ?, request_key, 0, 0, 0 FROM cleaning_source_row "
             "WHERE run = ? AND request_key IS NOT NULL GROUP BY request_key",
             [part, run],
+        ).fetchone()
+        connection.execute(
+            "INSERT INTO cleaning_part (part, run, number, path, sha256, bytes, requests, "
+            "input_tokens, model, backend, state) VALUES (?, ?, 0, '', '', 0, ?, 0, ?, 'file', "
+            "'done')",
+            [part, run, found[0] if found else 0, model],
         )
         connection.execute(
             "INSERT INTO cleaning_batch (batch_id, part, run, backend, model, status, total, "
