@@ -135,9 +135,9 @@ def letterbox(
     if image.size == (size, size):
         return image
     fitted = fitted_size(image.size, size)
-    if fitted[0] <= image.width and fitted[1] <= image.height:
-        return shrink(image, fitted, size, color)
-    scaled = image.resize(fitted, Image.Resampling.BICUBIC)
+    is_smaller = fitted[0] <= image.width and fitted[1] <= image.height
+    bicubic = Image.Resampling.BICUBIC
+    scaled = shrink(image, fitted) if is_smaller else image.resize(fitted, bicubic)
     if fitted == (size, size):
         return scaled
     square = Image.new("RGB", (size, size), color)

@@ -18,27 +18,21 @@ from PIL import Image
 from furnclip.machine import keep_freed_memory
 
 
-def shrink(
-    image: Image.Image, fitted: tuple[int, int], size: int, color: tuple[int, int, int]
-) -> Image.Image:
-    """Scale an RGB image down to ``fitted`` (bicubic), centred on a ``size`` square of ``color``.
+def shrink(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Scale an RGB image down to (width, height) (bicubic).
 
-    Neither side may grow. Large sources are box-reduced first, to four times the fitted size or
-    more. Works in any number of threads, but not in a fork of a process that has called it, which
+    Neither side may grow. Large sources are box-reduced first, to four times the size or more.
+    Works in any number of threads, but not in a fork of a process that has called it, which
     libvips' own threads do not survive.
     """
-    (width, height), (fitted_width, fitted_height) = image.size, fitted
-    spare = min(width // (4 * fitted_width), height // (4 * fitted_height))
+    (width, height), (new_width, new_height) = image.size, size
+    spare = min(width // (4 * new_width), height // (4 * new_height))
     if spare > 1:  # of huge images, which libvips would need a copy of
         image = image.reduce(spare)
         width, height = image.size
     whole = _vips().Image.new_from_memory(image.tobytes(), width, height, 3, "uchar")
-    scaled = whole.resize(fitted_width / width, vscale=fitted_height / height, kernel="cubic")
-    square = scaled.embed(
-        (size - fitted_width) // 2, (size - fitted_height) // 2, size, size,
-        extend="background", background=list(color),
-    )  # fmt: skip
-    return Image.frombuffer("RGB", (size, size), square.write_to_memory(), "raw", "RGB", 0, 1)
+    scaled = whole.resize(new_width / width, vscale=new_height / height, kernel="cubic")
+    return Image.frombuffer("RGB", size, scaled.write_to_memory(), "raw", "RGB", 0, 1)
 
 
 def jpeg(image: Image.Image, *, quality: int) -> bytes:
