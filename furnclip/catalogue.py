@@ -5,16 +5,22 @@ from __future__ import annotations
 import csv
 import difflib
 import io
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from typing import TextIO
 
 from furnclip.errors import DataError
 from furnclip.files import atomic_path
 
 CLEANED_FIELDS = ("clean_title", "style", "material", "color", "object_type")
 CLEANED_COLUMNS = (*CLEANED_FIELDS, "clean_status", "clean_error")
+_FIELD = r'(?:"(?:[^"]++|"")*+"|[^",]*+)'
+_WHOLE_RECORD = re.compile(f"{_FIELD}(?:,{_FIELD})*+")
 _ID_COLUMNS = ("product_id", "id", "sku")
 
 
@@ -57,19 +63,24 @@ def read_records(path: Path) -> Iterator[list[str]]:
 
 
 def read_record_texts(path: Path) -> Iterator[str]:
-    """Yield the rows in file order as ``csv_text`` writes them.
+    """Yield the rows in file order as CSV text, one line for every row whose fields allow it.
 
-    For a file that ``read_records`` takes: fields are not counted. Raises the same otherwise.
+    For a file that ``read_records`` has taken: what is wrong inside is not looked for again.
+    Raises ``DataError`` when it cannot be read.
     """
-    taken: list[str] = []
-    records = _records(path, taken)
-    next(records, None)
-    taken.clear()
-    for _, record in records:
-        if record:  # on one line without a quote it is written so already
-            is_plain = len(taken) == 1 and '"' not in taken[0]
-            yield taken[0].rstrip("\r\n") if is_plain else csv_text(record)
-        taken.clear()
+    with _opened(path) as file:
+        texts = _texts(file)
+        next(texts, None)
+        yield from texts
+
+
+def _texts(file: TextIO) -> Iterator[str]:
+    for line in file:
+        text = line.rstrip("\r\n")
+        if '"' in text and not _WHOLE_RECORD.fullmatch(text):  # it goes on, or is not RFC 4180
+            yield csv_text(next(csv.reader(chain((line,), file), strict=True)))
+        elif text:
+            yield text
 
 
 def require_column(path: Path, header: Sequence[str], name: str, *, option: str) -> str:
@@ -149,33 +160,33 @@ def _open_table(path: Path) -> tuple[list[str], Iterator[tuple[int, list[str]]]]
     return header, records
 
 
-def _records(path: Path, taken: list[str] | None = None) -> Iterator[tuple[int, list[str]]]:
-    """Yield (last line, fields) of every record; ``taken`` gains the lines it is written on."""
-    csv.field_size_limit(sys.maxsize)
-    line = 0
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = file if taken is None else _noting(file, taken)
-            reader = csv.reader(lines, strict=True)
+def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
+    with _opened(path) as file:
+        reader, line = csv.reader(file, strict=True), 0
+        try:
             for record in reader:
                 line = reader.line_num
                 yield line, record
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{path} is not UTF-8 after line {line}",
+                hint=f"convert it: iconv -f WINDOWS-1252 -t UTF-8 {path} > utf8.csv",
+            ) from error
+        except csv.Error as error:
+            raise DataError(
+                f"{path}, after line {line}: {error}", hint="check the quotes"
+            ) from error
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[TextIO]:
+    csv.field_size_limit(sys.maxsize)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            yield file
     except FileNotFoundError as error:
         raise DataError(f"no such file: {path}", hint="check the path of the CSV") from error
     except OSError as error:
         raise DataError(
             f"cannot read {path}: {error.strerror}", hint="it must be a file that you may read"
         ) from error
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path} is not UTF-8 after line {line}",
-            hint=f"convert it: iconv -f WINDOWS-1252 -t UTF-8 {path} > utf8.csv",
-        ) from error
-    except csv.Error as error:
-        raise DataError(f"{path}, after line {line}: {error}", hint="check the quotes") from error
-
-
-def _noting(lines: Iterable[str], taken: list[str]) -> Iterator[str]:
-    for line in lines:
-        taken.append(line)
-        yield line

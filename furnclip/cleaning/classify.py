@@ -19,42 +19,42 @@ _BATCH_CODES = {"batch_expired": "expired", "batch_cancelled": "cancelled"}
 _RETRY_STATUSES = frozenset({408, 409, 425, 429})
 
 
-class _Message(msgspec.Struct):
+class _Message(msgspec.Struct, gc=False):
     content: str | None = None
     refusal: str | None = None
 
 
-class _Choice(msgspec.Struct):
+class _Choice(msgspec.Struct, gc=False):
     message: _Message
     finish_reason: str | None = None
 
 
-class _PromptTokens(msgspec.Struct):
+class _PromptTokens(msgspec.Struct, gc=False):
     cached_tokens: int | None = None
 
 
-class _Usage(msgspec.Struct):
+class _Usage(msgspec.Struct, gc=False):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     prompt_tokens_details: _PromptTokens | None = None
 
 
-class _Body(msgspec.Struct):
+class _Body(msgspec.Struct, gc=False):
     choices: list[_Choice]
     usage: _Usage | None = None
 
 
-class _Response(msgspec.Struct):
+class _Response(msgspec.Struct, gc=False):
     status_code: int
     body: _Body
 
 
-class _Line(msgspec.Struct):
+class _Line(msgspec.Struct, gc=False):
     custom_id: str
     response: _Response
 
 
-class _Product(msgspec.Struct, forbid_unknown_fields=True):
+class _Product(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     clean_title: str
     style: str | None = None
     material: str | None = None
@@ -74,7 +74,8 @@ def classify(line: bytes) -> Answer:
     way says what a line means.
     """
     try:
-        line.decode()  # the parser does not look into what it skips
+        if not line.isascii():
+            line.decode()  # the parser does not look into what it skips
         found = _LINE.decode(line)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return classify_slowly(line)
@@ -210,6 +211,8 @@ def _message(body: object) -> object:
 
 def _text(value: object) -> str:
     """Return a short line of text that any encoder takes."""
+    if isinstance(value, str) and value.isascii() and value.isprintable() and " " not in value:
+        return value[:300]
     return " ".join(str(value).split())[:300].encode("utf-8", "replace").decode()
 
 

@@ -27,6 +27,7 @@ from furnclip.state.cleaning_results import ARRIVED, Answer
 _SPAN_BYTES = 24 << 20
 _NAME = "{:06d}.parquet"
 _POLL_SECONDS = 0.02
+_OF_FEW_VALUES = ["outcome", "style", "material", "color", "object_type"]
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ def _read_span(path: Path, start: int, end: int, target: Path) -> int:
         for (name, kind), values in zip(ARRIVED.items(), columns, strict=True)
     }
     whole = target.with_suffix(".tmp")
-    pq.write_table(pa.table(arrays), whole)
+    pq.write_table(pa.table(arrays), whole, compression="none", use_dictionary=_OF_FEW_VALUES)
     whole.rename(target)
     return sum(not answer.custom_id for answer in answers)
 

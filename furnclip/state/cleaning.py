@@ -306,7 +306,8 @@ def csv_tails(store: StateStore, run: str) -> Iterator[list[str]]:
 def _quoted(name: str) -> str:
     """Return SQL that quotes a field where RFC 4180 asks for it."""
     quoted = f"""'"' || replace({name}, '"', '""') || '"'"""
-    return f"""CASE WHEN regexp_matches({name}, '[,"\r\n]') THEN {quoted}
+    asks = " OR ".join(f"contains({name}, '{mark}')" for mark in ',"\r\n')
+    return f"""CASE WHEN {asks} THEN {quoted}
                ELSE coalesce({name}, '') END"""
 
 
@@ -318,7 +319,10 @@ def _copied(store: StateStore, query: str, run: str) -> Iterator[RecordBatch]:
         target = Path(folder) / "rows.parquet"
         quoted = "'" + str(target).replace("'", "''") + "'"
         with store.transaction() as connection:
-            connection.execute(f"COPY ({query}) TO {quoted} (FORMAT parquet)", {"run": run})
+            connection.execute(
+                f"COPY ({query}) TO {quoted} (FORMAT parquet, COMPRESSION uncompressed)",
+                {"run": run},
+            )
         with pq.ParquetFile(target) as file:
             yield from file.iter_batches(_ROWS_AT_ONCE)
 

@@ -125,6 +125,7 @@ def _apply_arrived(
     answered = _store_cleaned(connection)
     _move_requests(connection, batch_id, max_attempts)
     connection.execute("DROP TABLE incoming")
+    connection.execute("DROP TABLE moving")
     return ImportCounts(new, answered, anomalies)
 
 
@@ -232,17 +233,17 @@ def anomalies(store: StateStore, batch_id: str) -> list[tuple[str | None, str, s
 def _match(connection: DuckDBPyConnection, batch_id: str) -> None:
     """Fill ``incoming``: the answers with their ``key``, null for ids of no request of this batch.
 
-    They are put in the order of the requests' table: updating 250,000 of a million rows took 9 s
-    in the order of the answers, and takes 0.4 s in its own.
+    ``answered`` says that the request was answered before, ``seen`` that this line was taken.
     """
     connection.execute(
         """
         CREATE TEMP TABLE incoming AS
-        SELECT a.*, k.request_key AS key, coalesce(d.rank, 1) AS rank,
+        SELECT a.*, k.request_key AS key, k.place, k.answered, coalesce(d.rank, 1) AS rank,
                r.custom_id IS NOT NULL AS seen
         FROM arrived a
         LEFT JOIN (
-            SELECT custom_id, request_key, rowid AS place FROM cleaning_request
+            SELECT custom_id, request_key, rowid AS place, state = 'answered' AS answered
+            FROM cleaning_request
             WHERE custom_id IN (SELECT custom_id FROM arrived) AND request_key IN (
                 SELECT request_key FROM cleaning_part_request
                 WHERE part = (SELECT part FROM cleaning_batch WHERE batch_id = $batch))
@@ -258,7 +259,6 @@ def _match(connection: DuckDBPyConnection, batch_id: str) -> None:
                 SELECT custom_id FROM arrived GROUP BY custom_id HAVING count(*) > 1)
             QUALIFY rank > 1
         ) d USING (position)
-        ORDER BY k.place
         """,
         {"batch": batch_id},
     )
@@ -300,15 +300,22 @@ def _store_cleaned(connection: DuckDBPyConnection) -> int:
     found = connection.execute(
         """
         INSERT INTO cleaning_cleaned (request_key, clean_title, style, material, color, object_type)
-        SELECT key, i.clean_title, i.style, i.material, i.color, i.object_type FROM incoming i
-        ANTI JOIN cleaning_cleaned c ON c.request_key = i.key
-        WHERE outcome = 'ok'
+        SELECT key, clean_title, style, material, color, object_type FROM incoming
+        WHERE outcome = 'ok' AND NOT answered
         """
     ).fetchone()
     return int(found[0]) if found else 0
 
 
 def _move_requests(connection: DuckDBPyConnection, batch_id: str, max_attempts: int) -> None:
+    """Give the requests the state their answers ask for, in the order of the requests' table.
+
+    Updating 250,000 of a million rows took 9 s in the order of the answers, 0.4 s in its own.
+    """
+    connection.execute(
+        "CREATE TEMP TABLE moving AS SELECT key, outcome, error FROM incoming "
+        "WHERE NOT answered ORDER BY place"
+    )
     connection.execute(
         """
         UPDATE cleaning_request SET
@@ -323,8 +330,8 @@ def _move_requests(connection: DuckDBPyConnection, batch_id: str, max_attempts: 
                          WHEN list_contains($again::VARCHAR[], i.outcome)
                               AND attempts + 1 < $most THEN 'requeue'
                          ELSE 'failed' END
-        FROM incoming i
-        WHERE cleaning_request.request_key = i.key AND cleaning_request.state <> 'answered'
+        FROM moving i
+        WHERE cleaning_request.request_key = i.key
           -- a failure says nothing of a request that is on its way in another part
           AND (i.outcome = 'ok' OR NOT EXISTS (
               SELECT 1 FROM cleaning_part_request l JOIN cleaning_part p USING (part)
