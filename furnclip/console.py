@@ -80,8 +80,12 @@ def table(
     rows: Iterable[Sequence[object]],
     *,
     right: Sequence[int] = (),
+    no_wrap: bool = False,
 ) -> Table:
-    """Return a table to draw; ``right`` holds the indices of right-aligned columns."""
+    """Return a table to draw; ``right`` holds the indices of right-aligned columns.
+
+    ``no_wrap`` keeps every cell on one line; the first column's always are.
+    """
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -92,7 +96,7 @@ def table(
             name,
             justify="right" if index in right else "left",
             overflow="fold",
-            no_wrap=index == 0,
+            no_wrap=no_wrap or index == 0,
         )
     for row in rows:
         made.add_row(*(Text(str(cell)) for cell in row))

@@ -184,8 +184,8 @@ class Cleaner:
 
     def status(self, name: str | None = None, *, ask: bool = True) -> StatusResult:
         """Return all batches, one, or a run's, after asking the server when it answers soon."""
-        batch_id, run = name, None
-        batches = list_batches(self.store, batch_id=batch_id)
+        batches = list_batches(self.store) if name is None else self._named(name)
+        batch_id, run = None if name is None or not batches else batches[0].batch_id, None
         if name is not None and not batches:
             runs = find_run(self.store, name)
             if len(runs) != 1:
@@ -207,16 +207,16 @@ class Cleaner:
         """Ask for a batch to stop, unless it has; what is finished can be finalized."""
         from furnclip.cleaning.backends import RemoteBatch
 
-        known = list_batches(self.store, batch_id=batch_id)
+        known = self._named(batch_id)
         if not known:
             raise DataError(
                 f"the state file knows no batch {batch_id}",
                 hint="`furnclip clean status` lists the batches",
             )
         if known[0].harvested:
-            return RemoteBatch(batch_id, known[0].status, None, known[0].submitted_at)
-        remote = self.backend_of()(known[0]).cancel(batch_id)
-        update_batches(self.store, [(batch_id, {"status": remote.status})])
+            return RemoteBatch(known[0].batch_id, known[0].status, None, known[0].submitted_at)
+        remote = self.backend_of()(known[0]).cancel(known[0].batch_id)
+        update_batches(self.store, [(known[0].batch_id, {"status": remote.status})])
         return remote
 
     def retry(self, run: RunRow) -> int:
@@ -276,6 +276,14 @@ class Cleaner:
             return self.backend(name, base_url, quick=quick)
 
         return lambda batch: made(batch.backend, batch.base_url)
+
+    def _named(self, name: str) -> list[BatchRow]:
+        """Return the batch of this id, or the only one whose id ends like it; else none."""
+        if found := list_batches(self.store, batch_id=name):
+            return found
+        end = name.removeprefix("…")
+        found = [row for row in list_batches(self.store) if end and row.batch_id.endswith(end)]
+        return found if len(found) == 1 else []
 
     def _foreign(self, batch_id: str) -> BatchRow:
         """Ask the server about a batch that is not ours."""

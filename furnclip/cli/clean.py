@@ -141,7 +141,8 @@ def upload(
 def status(
     ctx: typer.Context,
     batch: Annotated[
-        str | None, typer.Argument(help="Batch id, or a run for its batches; default: all.")
+        str | None,
+        typer.Argument(help="Batch id or its end, or a run for its batches; default: all."),
     ] = None,
     interval: Annotated[
         float, typer.Option(min=1.0, help="Seconds between two looks with --watch.")

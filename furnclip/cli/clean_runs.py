@@ -13,7 +13,7 @@ from furnclip.cli.common import JsonOption
 
 def cancel(
     ctx: typer.Context,
-    batch: Annotated[str, typer.Argument(help="Batch id.")],
+    batch: Annotated[str, typer.Argument(help="Batch id, or the end of it.")],
     *,
     as_json: JsonOption = False,
 ) -> None:

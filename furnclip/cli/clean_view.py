@@ -38,8 +38,10 @@ def print_plan(result: PrepareResult) -> None:
         warn(f"and {len(result.rejections) - 10:,} more; the cleaned CSV names them all")
 
 
-_COLUMNS = ("batch", "status", "progress", "done", "failed", "total", "rate", "left", "ends",
-            "est.", "cost")  # fmt: skip
+_COLUMNS = ("batch", "status", "progress", "done", "failed", "total", "left", "ends", "est.",
+            "cost", "rate")  # fmt: skip
+_ON_NARROW_SCREENS = (10, 7)  # columns from the left; the line below has the costs, too
+_ID_END = 8
 _ENDED = frozenset({"completed", "failed", "expired", "cancelled", "orphaned"})
 _BAR = 10
 _LONGEST = 99 * 86_400
@@ -89,17 +91,39 @@ def watch_batches(cleaner: Cleaner, batch: str | None, interval: float, *, ask: 
 
 
 def _table(batches: Sequence[BatchRow]) -> Table:
-    from furnclip.console import table
+    """Return the table at the width there is: whole, with the ends of ids, or fewer columns too."""
+    from furnclip.console import out, table
 
-    return table(None, _COLUMNS, map(_row, batches), right=range(3, len(_COLUMNS)))
+    whole = [_row(batch) for batch in batches]
+    short = [(_short(row[0]), *row[1:]) for row in whole]
+    right = range(3, len(_COLUMNS))
+    tables = [table(None, _COLUMNS, rows, right=right, no_wrap=True) for rows in (whole, short)]
+    for count in _ON_NARROW_SCREENS:
+        rows = [row[:count] for row in short]
+        tables.append(table(None, _COLUMNS[:count], rows, right=right, no_wrap=True))
+    return next((made for made in tables if _natural_width(made) <= out().width), tables[-1])
+
+
+def _natural_width(made: Table) -> int:
+    from rich.measure import Measurement
+
+    from furnclip.console import out
+
+    return Measurement.get(out(), out().options.update(max_width=1_000), made).maximum
+
+
+def _short(batch_id: str) -> str:
+    """Return the end of a vendor's long id, which the commands take for the whole."""
+    return batch_id if len(batch_id) <= _ID_END + 4 else f"…{batch_id[-_ID_END:]}"
 
 
 def _row(batch: BatchRow) -> tuple[str, ...]:
     filled = _BAR * _done(batch) // batch.total if batch.total else 0
+    left, ends, rate = _speed(batch)
     return (
         batch.batch_id, batch.status, "█" * filled + "░" * (_BAR - filled),
-        f"{batch.completed:,}", f"{batch.failed:,}", f"{batch.total:,}", *_speed(batch),
-        usd(batch.est_usd), usd(batch.usd) if batch.harvested else "",
+        f"{batch.completed:,}", f"{batch.failed:,}", f"{batch.total:,}", left, ends,
+        usd(batch.est_usd), usd(batch.usd) if batch.harvested else "", rate,
     )  # fmt: skip
 
 
@@ -109,7 +133,7 @@ def _done(batch: BatchRow) -> int:
 
 
 def _speed(batch: BatchRow) -> tuple[str, str, str]:
-    """Return rate, time left and the end in local time; empty for a finished or idle batch."""
+    """Return time left, the end in local time and the rate; empty for a finished or idle batch."""
     from datetime import UTC, datetime, timedelta
 
     now = datetime.now(UTC)
@@ -119,7 +143,7 @@ def _speed(batch: BatchRow) -> tuple[str, str, str]:
         return "", "", ""
     rate = done / seconds
     left = timedelta(seconds=min(round((batch.total - done) / rate), _LONGEST))
-    return f"{rate * 60:,.1f}/min", str(left), f"{(now + left).astimezone():%a %H:%M}"
+    return str(left), f"{(now + left).astimezone():%a %H:%M}", f"{rate * 60:,.1f}/min"
 
 
 def _total(batches: Sequence[BatchRow]) -> str:

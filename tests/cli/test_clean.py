@@ -66,6 +66,23 @@ def test_status_of_one_batch_by_id(products: str) -> None:
     clean("status", "--watch")
 
 
+@pytest.mark.parametrize("columns", [80, 160])
+def test_batches_fit_the_width_of_the_screen(products: str, columns: int) -> None:
+    clean("prepare", products, "--backend", "rules")
+    [batch] = json.loads(clean("upload", "--json").stdout)["batches"]
+    shown = subprocess.run(
+        [sys.executable, "-m", "furnclip", "clean", "status", "--no-refresh"],
+        env=os.environ | {"COLUMNS": str(columns)}, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    [line] = [line for line in shown.splitlines() if batch["id"][-8:] in line]
+    assert all(text in line for text in ("completed", "██████████", " 3 "))
+    assert len(line) <= columns
+    named = line.split()[0]
+    assert (named == batch["id"]) == (columns == 160)
+    found = json.loads(clean("status", named, "--json").stdout)["batches"]
+    assert [row["id"] for row in found] == [batch["id"]]
+
+
 def test_commands_say_what_to_do_first() -> None:
     error = failure("upload")
     assert (error.exit_code, error.hint) == (3, "furnclip clean prepare CSV --images DIR")
