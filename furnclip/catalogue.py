@@ -136,7 +136,7 @@ def write_widened_csv_atomic(
     left = iter(rows)
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerow(header)
-        for some in tails:  # zip asks them first, so that no row is lost between two
+        for some in tails:  # zip asks the tails first: else a row would be lost after each batch
             file.writelines(f"{row},{tail}\n" for tail, row in zip(some, left, strict=False))
 
 

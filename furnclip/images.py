@@ -135,9 +135,10 @@ def letterbox(
     if image.size == (size, size):
         return image
     fitted = fitted_size(image.size, size)
-    is_smaller = fitted[0] <= image.width and fitted[1] <= image.height
-    bicubic = Image.Resampling.BICUBIC
-    scaled = shrink(image, fitted) if is_smaller else image.resize(fitted, bicubic)
+    if fitted[0] <= image.width and fitted[1] <= image.height:
+        scaled = shrink(image, fitted)
+    else:
+        scaled = image.resize(fitted, Image.Resampling.BICUBIC)
     if fitted == (size, size):
         return scaled
     square = Image.new("RGB", (size, size), color)

@@ -14,7 +14,7 @@ from furnclip.state.cleaning_results import import_parquet
 
 
 def import_outside(store: StateStore, run: RunRow, path: Path, *, max_attempts: int) -> int:
-    """Import the lines of ``path`` that answer questions of ``run``; returns how many it answered.
+    """Import the lines of ``path`` that answer requests of ``run``; returns how many gained one.
 
     The file counts as a batch named by its content, so importing it again changes nothing.
     Raises ``DataError`` when the file is missing or answers no question of the run.

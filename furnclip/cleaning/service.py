@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from furnclip.cleaning.batch_names import named_batches
 from furnclip.cleaning.profiles import model_profile
 from furnclip.errors import ConfigError, DataError, Interrupted, UsageError
 from furnclip.progress import SILENT, Progress
@@ -184,14 +185,14 @@ class Cleaner:
 
     def status(self, name: str | None = None, *, ask: bool = True) -> StatusResult:
         """Return all batches, one, or a run's, after asking the server when it answers soon."""
-        batches = list_batches(self.store) if name is None else self._named(name)
-        batch_id, run = None if name is None or not batches else batches[0].batch_id, None
-        if name is not None and not batches:
-            runs = find_run(self.store, name)
-            if len(runs) != 1:
+        batch_id = run = None
+        if name is not None and len(runs := find_run(self.store, name)) == 1:
+            run = runs[0].run
+        elif name is not None:
+            if not (named := named_batches(self.store, name)):
                 return StatusResult((self._foreign(name),))
-            batch_id, run = None, runs[0].run
-            batches = list_batches(self.store, run=run)
+            batch_id = named[0].batch_id
+        batches = list_batches(self.store, run=run, batch_id=batch_id)
         if not ask or all(batch.harvested for batch in batches):
             return StatusResult(tuple(batches))
         from furnclip.cleaning.poll import refresh
@@ -207,7 +208,7 @@ class Cleaner:
         """Ask for a batch to stop, unless it has; what is finished can be finalized."""
         from furnclip.cleaning.backends import RemoteBatch
 
-        known = self._named(batch_id)
+        known = named_batches(self.store, batch_id)
         if not known:
             raise DataError(
                 f"the state file knows no batch {batch_id}",
@@ -276,14 +277,6 @@ class Cleaner:
             return self.backend(name, base_url, quick=quick)
 
         return lambda batch: made(batch.backend, batch.base_url)
-
-    def _named(self, name: str) -> list[BatchRow]:
-        """Return the batch of this id, or the only one whose id ends like it; else none."""
-        if found := list_batches(self.store, batch_id=name):
-            return found
-        end = name.removeprefix("…")
-        found = [row for row in list_batches(self.store) if end and row.batch_id.endswith(end)]
-        return found if len(found) == 1 else []
 
     def _foreign(self, batch_id: str) -> BatchRow:
         """Ask the server about a batch that is not ours."""

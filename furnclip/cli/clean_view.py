@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
     from rich.table import Table
 
     from furnclip.cleaning.prepare import PrepareResult
@@ -40,19 +40,18 @@ def print_plan(result: PrepareResult) -> None:
 
 _COLUMNS = ("batch", "status", "progress", "done", "failed", "total", "left", "ends", "est.",
             "cost", "rate")  # fmt: skip
-_ON_NARROW_SCREENS = (10, 7)  # columns from the left; the line below has the costs, too
-_ID_END = 8
+_ON_NARROW_SCREENS = (10, 7, 4)  # columns from the left; the line below adds the costs up
 _ENDED = frozenset({"completed", "failed", "expired", "cancelled", "orphaned"})
 _BAR = 10
 _LONGEST = 99 * 86_400
 
 
 def print_batches(batches: Sequence[BatchRow]) -> None:
-    """Print the batches as a table, nothing when there are none."""
+    """Print the batches and what they add up to, nothing when there are none."""
     from furnclip.console import out
 
     if batches:
-        out().print(_table(batches))
+        out().print(board(batches))
 
 
 def board(
@@ -65,7 +64,7 @@ def board(
     lines = [_total(batches)]
     if counts is not None:
         lines.append(counts_line(counts))
-    return Group(_table(batches), *(Text(line) for line in (*lines, note) if line))
+    return Group(_BatchTable(batches), *(Text(line) for line in (*lines, note) if line))
 
 
 def watch_batches(cleaner: Cleaner, batch: str | None, interval: float, *, ask: bool) -> None:
@@ -90,31 +89,35 @@ def watch_batches(cleaner: Cleaner, batch: str | None, interval: float, *, ask: 
         ) from None
 
 
-def _table(batches: Sequence[BatchRow]) -> Table:
-    """Return the table at the width there is: whole, with the ends of ids, or fewer columns too."""
-    from furnclip.console import out, table
+class _BatchTable:
+    """The batches in the widest form that fits: whole ids, their ends, then fewer columns."""
 
-    whole = [_row(batch) for batch in batches]
-    short = [(_short(row[0]), *row[1:]) for row in whole]
-    right = range(3, len(_COLUMNS))
-    tables = [table(None, _COLUMNS, rows, right=right, no_wrap=True) for rows in (whole, short)]
-    for count in _ON_NARROW_SCREENS:
-        rows = [row[:count] for row in short]
-        tables.append(table(None, _COLUMNS[:count], rows, right=right, no_wrap=True))
-    return next((made for made in tables if _natural_width(made) <= out().width), tables[-1])
+    def __init__(self, batches: Sequence[BatchRow]) -> None:
+        from furnclip.cleaning.batch_names import shortened
 
+        self.whole = [_row(batch) for batch in batches]
+        ends = shortened([batch.batch_id for batch in batches])
+        self.short = [(end, *row[1:]) for end, row in zip(ends, self.whole, strict=True)]
 
-def _natural_width(made: Table) -> int:
-    from rich.measure import Measurement
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for made in self._tables():
+            if made.__rich_measure__(console, options.update(max_width=1_000)).maximum <= (
+                options.max_width
+            ):
+                yield made
+                return
+        yield self._table(self.short, _ON_NARROW_SCREENS[-1], no_wrap=False)
 
-    from furnclip.console import out
+    def _tables(self) -> Iterator[Table]:
+        yield self._table(self.whole, len(_COLUMNS))
+        for count in (len(_COLUMNS), *_ON_NARROW_SCREENS):
+            yield self._table(self.short, count)
 
-    return Measurement.get(out(), out().options.update(max_width=1_000), made).maximum
+    def _table(self, rows: list[tuple[str, ...]], count: int, *, no_wrap: bool = True) -> Table:
+        from furnclip.console import table
 
-
-def _short(batch_id: str) -> str:
-    """Return the end of a vendor's long id, which the commands take for the whole."""
-    return batch_id if len(batch_id) <= _ID_END + 4 else f"…{batch_id[-_ID_END:]}"
+        cut = [row[:count] for row in rows]
+        return table(None, _COLUMNS[:count], cut, right=range(3, count), no_wrap=no_wrap)
 
 
 def _row(batch: BatchRow) -> tuple[str, ...]:

@@ -125,7 +125,6 @@ def _apply_arrived(
     answered = _store_cleaned(connection)
     _move_requests(connection, batch_id, max_attempts)
     connection.execute("DROP TABLE incoming")
-    connection.execute("DROP TABLE moving")
     return ImportCounts(new, answered, anomalies)
 
 
@@ -233,7 +232,8 @@ def anomalies(store: StateStore, batch_id: str) -> list[tuple[str | None, str, s
 def _match(connection: DuckDBPyConnection, batch_id: str) -> None:
     """Fill ``incoming``: the answers with their ``key``, null for ids of no request of this batch.
 
-    ``answered`` says that the request was answered before, ``seen`` that this line was taken.
+    ``place`` is the row of the request, ``answered`` that it was answered before, ``seen`` that
+    this batch has brought a line of it already.
     """
     connection.execute(
         """
@@ -345,6 +345,7 @@ def _move_requests(connection: DuckDBPyConnection, batch_id: str, max_attempts: 
             "batch": batch_id,
         },
     )
+    connection.execute("DROP TABLE moving")
 
 
 def _dollars(usage: Sequence[int], prices: tuple[float, float, float] | None) -> float | None:

@@ -1,19 +1,26 @@
 """``furnclip clean`` from the outside: exit codes, output, JSON."""
 
 import csv
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
+from furnclip.cleaning.batch_names import shortened
 from furnclip.cli import app
+from furnclip.cli.clean_view import board
 from furnclip.errors import ConfigError, FurnclipError
+from furnclip.state import StateStore
+from furnclip.state.cleaning_parts import list_batches
 from tests.cleaning.batch_server import KEY, BatchServer, running
 
 
@@ -66,21 +73,53 @@ def test_status_of_one_batch_by_id(products: str) -> None:
     clean("status", "--watch")
 
 
-@pytest.mark.parametrize("columns", [80, 160])
+@pytest.mark.parametrize("columns", [30, 60, 80, 110, 160])
 def test_batches_fit_the_width_of_the_screen(products: str, columns: int) -> None:
     clean("prepare", products, "--backend", "rules")
+    clean("upload")
+    [batch] = list_batches(StateStore(Path(".furnclip/state.duckdb")))
+    long = [replace(batch, batch_id=f"batch_{n:032x}", total=5_000) for n in (7, 1 << 40)]
+    out = Console(width=columns, file=io.StringIO())
+    out.print(board(long))
+    lines = out.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert max(map(len, lines)) <= columns
+    if columns == 30:  # folded, not cut
+        assert sum(line.count("…") for line in lines) == 2
+        return
+    rows = [line.split() for line in lines if "completed" in line]
+    whole = [row.batch_id for row in long]
+    assert [row[0] for row in rows] == (whole if columns == 160 else [f"…{i[-8:]}" for i in whole])
+    assert all(row[3:6] == ["3", "0", "5,000"][: 1 if columns == 60 else 3] for row in rows)
+    assert "6 of 10,000 answers" in out.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_ends_of_ids_that_are_shown_differ() -> None:
+    assert shortened(["batch_1", "batch_2"]) == ["batch_1", "batch_2"]
+    assert shortened(["file_a_0123456789abcdef", "file_b_0123456789abcdef"]) == [
+        "…a_0123456789abcdef", "…b_0123456789abcdef",
+    ]  # fmt: skip
+    assert shortened(["batch_00001234567800000000", "batch_00001234567900000000"]) == [
+        "…800000000", "…900000000",
+    ]  # fmt: skip
+
+
+def test_the_end_of_an_id_names_a_batch(products: str) -> None:
+    clean("prepare", products, "--backend", "rules")
     [batch] = json.loads(clean("upload", "--json").stdout)["batches"]
-    shown = subprocess.run(
-        [sys.executable, "-m", "furnclip", "clean", "status", "--no-refresh"],
-        env=os.environ | {"COLUMNS": str(columns)}, capture_output=True, text=True, check=True,
-    ).stdout  # fmt: skip
-    [line] = [line for line in shown.splitlines() if batch["id"][-8:] in line]
-    assert all(text in line for text in ("completed", "██████████", " 3 "))
-    assert len(line) <= columns
-    named = line.split()[0]
-    assert (named == batch["id"]) == (columns == 160)
-    found = json.loads(clean("status", named, "--json").stdout)["batches"]
-    assert [row["id"] for row in found] == [batch["id"]]
+    for name in (batch["id"], batch["id"][-8:], f"…{batch['id'][-8:]}"):
+        found = json.loads(clean("status", name, "--json").stdout)["batches"]
+        assert [row["id"] for row in found] == [batch["id"]]
+        clean("cancel", name)
+    assert "knows no batch" in failure("cancel", batch["id"][-7:]).message
+    assert "no batch has an id that ends in" in failure("status", "…ffffffff_").message
+    store = StateStore(Path(".furnclip/state.duckdb"))
+    with store.transaction() as connection:
+        connection.execute(
+            "INSERT INTO cleaning_batch SELECT * REPLACE ('x' || batch_id AS batch_id) "
+            "FROM cleaning_batch"
+        )
+    assert "2 batches have ids that end in" in failure("cancel", batch["id"][-8:]).message
+    clean("status", batch["id"])
 
 
 def test_commands_say_what_to_do_first() -> None:
