@@ -15,12 +15,17 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image, UnidentifiedImageError
 
 from furnclip.errors import ImageError
 from furnclip.libvips import jpeg, shrink
+
+if TYPE_CHECKING:
+    from furnclip.libvips import Pixels
 
 # Formats a catalogue may hold. EPS is left out because Pillow starts Ghostscript for it.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "TGA", "ICO")
@@ -49,17 +54,23 @@ _TRANSPOSE = {
 class LoadedImage:
     """A decoded image and what its file was.
 
-    ``image`` is RGB, upright, and for a JPEG loaded with ``fit`` smaller than the original.
+    ``image`` is RGB, upright, and for a JPEG loaded with ``fit`` smaller than the original;
+    ``pixels`` is the same, or a uint8 array (height, width, 3) where the decoder gave one.
     ``width`` and ``height`` are the original's in pixels, upright; ``mode`` is the original's.
     ``recovered`` says that the decoder had to conceal damage.
     """
 
-    image: Image.Image
+    pixels: Pixels
     width: int
     height: int
     mode: str
     frames: int
     recovered: bool
+
+    @cached_property
+    def image(self) -> Image.Image:
+        """The pixels as Pillow's image."""
+        return _as_image(self.pixels)
 
 
 @contextmanager
@@ -111,34 +122,36 @@ def load_image(
     if strict and recovered:
         raise ImageError(f"{name} is damaged inside", reason="corrupt")
     try:
-        rgb = _to_rgb(decoded, pad_color)
+        rgb = _to_rgb(decoded, pad_color) if isinstance(decoded, Image.Image) else decoded
     except _DECODER_ERRORS as error:
         raise ImageError(
             f"{name}: {mode} pixels cannot be turned into RGB", reason="unsupported_mode"
         ) from error
     turn = None if image.format == "TIFF" else _TRANSPOSE.get(_orientation(image))
     if turn is not None:
-        rgb = rgb.transpose(turn)
+        rgb = _as_image(rgb).transpose(turn)
         if turn >= Image.Transpose.ROTATE_90 and turn != Image.Transpose.ROTATE_180:
             width, height = height, width
     return LoadedImage(rgb, width, height, mode, frames, recovered)
 
 
 def letterbox(
-    image: Image.Image, size: int, *, color: tuple[int, int, int] = (255, 255, 255)
+    image: Pixels, size: int, *, color: tuple[int, int, int] = (255, 255, 255)
 ) -> Image.Image:
     """Scale an RGB image to fit a ``size`` by ``size`` square (bicubic) and centre it on ``color``.
 
-    Nothing is cropped; small images are enlarged. An image that is such a square is returned
-    unchanged. Sources over four times the fitted size are box-reduced first.
+    An array (height, width, 3) does as well. Nothing is cropped; small images are enlarged. An
+    image that is such a square is returned unchanged. Sources over four times the fitted size are
+    box-reduced first.
     """
-    if image.size == (size, size):
-        return image
-    fitted = fitted_size(image.size, size)
-    if fitted[0] <= image.width and fitted[1] <= image.height:
+    width, height = image.size if isinstance(image, Image.Image) else image.shape[1::-1]
+    if width == height == size:
+        return _as_image(image)
+    fitted = fitted_size((width, height), size)
+    if fitted[0] <= width and fitted[1] <= height:
         scaled = shrink(image, fitted)
     else:
-        scaled = image.resize(fitted, Image.Resampling.BICUBIC)
+        scaled = _as_image(image).resize(fitted, Image.Resampling.BICUBIC)
     if fitted == (size, size):
         return scaled
     square = Image.new("RGB", (size, size), color)
@@ -185,7 +198,7 @@ def load_letterboxed(
         allow_truncated=allow_truncated,
         strict=strict,
     )
-    square = letterbox(loaded.image, size, color=pad_color)
+    square = letterbox(loaded.pixels, size, color=pad_color)
     return LoadedImage(
         square, loaded.width, loaded.height, loaded.mode, loaded.frames, loaded.recovered
     )
@@ -236,7 +249,7 @@ def _frames(image: Image.Image) -> int:
 
 def _decode(
     image: Image.Image, data: bytes, name: str, *, fit: int | None, allow_truncated: bool
-) -> tuple[Image.Image, bool]:
+) -> tuple[Pixels, bool]:
     is_jpeg, sound = image.format in {"JPEG", "MPO"}, None
     if is_jpeg:
         if fit is not None:
@@ -259,7 +272,7 @@ def _decode(
     return image, is_jpeg and sound is None and image.mode in _STRICT_COLORS
 
 
-def _decode_strictly(data: bytes, opened: Image.Image) -> Image.Image | None:
+def _decode_strictly(data: bytes, opened: Image.Image) -> Pixels | None:
     """Decode a JPEG at the size it was opened for; None when the decoder complains.
 
     simplejpeg and Pillow both carry libjpeg-turbo: the pixels are the same, bit for bit, but for
@@ -279,7 +292,11 @@ def _decode_strictly(data: bytes, opened: Image.Image) -> Image.Image | None:
         return None
     if pixels.shape[:2] != (height, width):
         return None
-    return Image.fromarray(pixels[:, :, 0] if color == "GRAY" else pixels)
+    return Image.fromarray(pixels[:, :, 0]) if color == "GRAY" else pixels
+
+
+def _as_image(pixels: Pixels) -> Image.Image:
+    return pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
 
 
 def _to_rgb(image: Image.Image, pad_color: tuple[int, int, int]) -> Image.Image:

@@ -11,26 +11,36 @@ from __future__ import annotations
 
 import os
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from PIL import Image
 
 from furnclip.machine import keep_freed_memory
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
-def shrink(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Scale an RGB image down to (width, height) (bicubic).
+    Pixels: TypeAlias = Image.Image | NDArray[np.uint8]
+
+
+def shrink(image: Pixels, size: tuple[int, int]) -> Image.Image:
+    """Scale an RGB image, or its uint8 array (h, w, 3), down to (width, height) (bicubic).
 
     Neither side may grow. Large sources are box-reduced first, to four times the size or more.
-    Works in any number of threads, but not in a fork of a process that has called it, which
-    libvips' own threads do not survive.
+    An array is read where it is; Pillow's pixels, of four bytes, are copied. Works in any number
+    of threads, but not in a fork of a process that has called it, which libvips' own threads do
+    not survive.
     """
-    (width, height), (new_width, new_height) = image.size, size
+    width, height = image.size if isinstance(image, Image.Image) else image.shape[1::-1]
+    new_width, new_height = size
     spare = min(width // (4 * new_width), height // (4 * new_height))
     if spare > 1:  # of huge images, which libvips would need a copy of
+        image = image if isinstance(image, Image.Image) else Image.fromarray(image)
         image = image.reduce(spare)
         width, height = image.size
-    whole = _vips().Image.new_from_memory(image.tobytes(), width, height, 3, "uchar")
+    data = image.tobytes() if isinstance(image, Image.Image) else image
+    whole = _vips().Image.new_from_memory(data, width, height, 3, "uchar")
     scaled = whole.resize(new_width / width, vscale=new_height / height, kernel="cubic")
     return Image.frombuffer("RGB", size, scaled.write_to_memory(), "raw", "RGB", 0, 1)
 
