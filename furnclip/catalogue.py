@@ -19,6 +19,7 @@ from furnclip.files import atomic_path
 
 CLEANED_FIELDS = ("clean_title", "style", "material", "color", "object_type")
 CLEANED_COLUMNS = (*CLEANED_FIELDS, "clean_status", "clean_error")
+# A line that RFC 4180 takes for a whole record; it is written on as it stands.
 _FIELD = r'(?:"(?:[^"]++|"")*+"|[^",]*+)'
 _WHOLE_RECORD = re.compile(f"{_FIELD}(?:,{_FIELD})*+")
 _ID_COLUMNS = ("product_id", "id", "sku")
@@ -184,6 +185,10 @@ def _opened(path: Path) -> Iterator[TextIO]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             yield file
+    except (UnicodeDecodeError, csv.Error) as error:  # where no one has said on which line
+        raise DataError(
+            f"{path} changed while it was read: {error}", hint="run the command again"
+        ) from error
     except FileNotFoundError as error:
         raise DataError(f"no such file: {path}", hint="check the path of the CSV") from error
     except OSError as error:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from PIL import Image, UnidentifiedImageError
 
 from furnclip.errors import ImageError
-from furnclip.libvips import jpeg, shrink
+from furnclip.libvips import as_image, jpeg, shrink, size_of
 
 if TYPE_CHECKING:
     from furnclip.libvips import Pixels
@@ -70,7 +70,7 @@ class LoadedImage:
     @cached_property
     def image(self) -> Image.Image:
         """The pixels as Pillow's image."""
-        return _as_image(self.pixels)
+        return as_image(self.pixels)
 
 
 @contextmanager
@@ -129,7 +129,7 @@ def load_image(
         ) from error
     turn = None if image.format == "TIFF" else _TRANSPOSE.get(_orientation(image))
     if turn is not None:
-        rgb = _as_image(rgb).transpose(turn)
+        rgb = as_image(rgb).transpose(turn)
         if turn >= Image.Transpose.ROTATE_90 and turn != Image.Transpose.ROTATE_180:
             width, height = height, width
     return LoadedImage(rgb, width, height, mode, frames, recovered)
@@ -144,14 +144,14 @@ def letterbox(
     image that is such a square is returned unchanged. Sources over four times the fitted size are
     box-reduced first.
     """
-    width, height = image.size if isinstance(image, Image.Image) else image.shape[1::-1]
+    width, height = size_of(image)
     if width == height == size:
-        return _as_image(image)
+        return as_image(image)
     fitted = fitted_size((width, height), size)
     if fitted[0] <= width and fitted[1] <= height:
         scaled = shrink(image, fitted)
     else:
-        scaled = _as_image(image).resize(fitted, Image.Resampling.BICUBIC)
+        scaled = as_image(image).resize(fitted, Image.Resampling.BICUBIC)
     if fitted == (size, size):
         return scaled
     square = Image.new("RGB", (size, size), color)
@@ -293,10 +293,6 @@ def _decode_strictly(data: bytes, opened: Image.Image) -> Pixels | None:
     if pixels.shape[:2] != (height, width):
         return None
     return Image.fromarray(pixels[:, :, 0]) if color == "GRAY" else pixels
-
-
-def _as_image(pixels: Pixels) -> Image.Image:
-    return pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
 
 
 def _to_rgb(image: Image.Image, pad_color: tuple[int, int, int]) -> Image.Image:

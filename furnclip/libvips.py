@@ -24,6 +24,19 @@ if TYPE_CHECKING:
     Pixels: TypeAlias = Image.Image | NDArray[np.uint8]
 
 
+def as_image(pixels: Pixels) -> Image.Image:
+    """Return an image, or make one of an RGB array."""
+    return pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+
+
+def size_of(pixels: Pixels) -> tuple[int, int]:
+    """Return (width, height)."""
+    if isinstance(pixels, Image.Image):
+        return pixels.size
+    height, width = pixels.shape[:2]
+    return width, height
+
+
 def shrink(image: Pixels, size: tuple[int, int]) -> Image.Image:
     """Scale an RGB image, or its uint8 array (h, w, 3), down to (width, height) (bicubic).
 
@@ -32,12 +45,11 @@ def shrink(image: Pixels, size: tuple[int, int]) -> Image.Image:
     of threads, but not in a fork of a process that has called it, which libvips' own threads do
     not survive.
     """
-    width, height = image.size if isinstance(image, Image.Image) else image.shape[1::-1]
+    width, height = size_of(image)
     new_width, new_height = size
     spare = min(width // (4 * new_width), height // (4 * new_height))
     if spare > 1:  # of huge images, which libvips would need a copy of
-        image = image if isinstance(image, Image.Image) else Image.fromarray(image)
-        image = image.reduce(spare)
+        image = as_image(image).reduce(spare)
         width, height = image.size
     data = image.tobytes() if isinstance(image, Image.Image) else image
     whole = _vips().Image.new_from_memory(data, width, height, 3, "uchar")

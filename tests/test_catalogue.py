@@ -95,3 +95,10 @@ def test_texts_of_rows_hold_their_fields_by_rfc_4180(
     assert list(parsed) == list(read_records(CSV))
     assert texts[-1] == 'x,"in the ""middle"""'
     assert len(texts) == len(rows) + 1
+
+
+@pytest.mark.parametrize("content", [b"a,b\n1,\xff\n", b'a,b\n1,"x\n'])
+def test_a_file_that_changes_while_rows_are_passed_on_is_named(content: bytes) -> None:
+    CSV.write_bytes(content)
+    with pytest.raises(DataError, match=r"products\.csv changed while it was read"):
+        list(read_record_texts(CSV))

@@ -212,7 +212,8 @@ def test_missing_and_unreadable_files_are_told_apart(tmp_path: Path) -> None:
 def test_strict_decoder_and_pillow_give_the_same_pixels(
     size: tuple[int, int], subsampling: int, mode: str
 ) -> None:
-    from furnclip.images import _as_image, _decode_strictly
+    from furnclip.images import _decode_strictly
+    from furnclip.libvips import as_image
 
     data = encoded(photo(*size).convert(mode), quality=85, subsampling=subsampling)
     for fit in (None, 224, 64):
@@ -223,7 +224,7 @@ def test_strict_decoder_and_pillow_give_the_same_pixels(
         sound = _decode_strictly(data, opened)
         assert sound is not None
         opened.load()
-        assert difference(_as_image(sound), opened) == 0
+        assert difference(as_image(sound), opened) == 0
 
 
 def test_shrinking_on_load_costs_little_quality() -> None:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from furnclip.cleaning.schema import MAX_FIELD, MAX_TITLE, UNKNOWN, CleanedProduct
-from furnclip.state.cleaning_results import Answer, Fields
+from furnclip.state.cleaning_answers import Answer, Fields
 
 _RAW_LIMIT = 20_000
 _MOST_TOKENS = 1 << 40
@@ -19,42 +19,42 @@ _BATCH_CODES = {"batch_expired": "expired", "batch_cancelled": "cancelled"}
 _RETRY_STATUSES = frozenset({408, 409, 425, 429})
 
 
-class _Message(msgspec.Struct, gc=False):
+class _Message(msgspec.Struct):
     content: str | None = None
     refusal: str | None = None
 
 
-class _Choice(msgspec.Struct, gc=False):
+class _Choice(msgspec.Struct):
     message: _Message
     finish_reason: str | None = None
 
 
-class _PromptTokens(msgspec.Struct, gc=False):
+class _PromptTokens(msgspec.Struct):
     cached_tokens: int | None = None
 
 
-class _Usage(msgspec.Struct, gc=False):
+class _Usage(msgspec.Struct):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     prompt_tokens_details: _PromptTokens | None = None
 
 
-class _Body(msgspec.Struct, gc=False):
+class _Body(msgspec.Struct):
     choices: list[_Choice]
     usage: _Usage | None = None
 
 
-class _Response(msgspec.Struct, gc=False):
+class _Response(msgspec.Struct):
     status_code: int
     body: _Body
 
 
-class _Line(msgspec.Struct, gc=False):
+class _Line(msgspec.Struct):
     custom_id: str
     response: _Response
 
 
-class _Product(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+class _Product(msgspec.Struct, forbid_unknown_fields=True):
     clean_title: str
     style: str | None = None
     material: str | None = None

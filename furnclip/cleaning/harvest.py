@@ -11,16 +11,10 @@ from furnclip.cleaning.reading import read_answers
 from furnclip.errors import RemoteError
 from furnclip.files import atomic_path
 from furnclip.state import StateStore
+from furnclip.state.cleaning_answers import Answer, import_answers, import_parquet
 from furnclip.state.cleaning_attempts import refuse_part
 from furnclip.state.cleaning_parts import BatchRow
-from furnclip.state.cleaning_results import (
-    Answer,
-    finish_batch,
-    ids_on_lines,
-    import_answers,
-    import_parquet,
-    unseen_requests,
-)
+from furnclip.state.cleaning_results import finish_batch, ids_on_lines, unseen_requests
 
 _LOG = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from furnclip.cleaning.reading import read_answers
 from furnclip.errors import DataError
 from furnclip.state import StateStore
 from furnclip.state.cleaning import RunRow
+from furnclip.state.cleaning_answers import import_parquet
 from furnclip.state.cleaning_parts import adopt_outside_batch, discard_if_empty
-from furnclip.state.cleaning_results import import_parquet
 
 
 def import_outside(store: StateStore, run: RunRow, path: Path, *, max_attempts: int) -> int:

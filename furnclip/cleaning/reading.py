@@ -22,7 +22,7 @@ from pathlib import Path
 from furnclip.cleaning.classify import classify
 from furnclip.errors import DataError
 from furnclip.machine import cores, keep_freed_memory
-from furnclip.state.cleaning_results import ARRIVED, Answer
+from furnclip.state.cleaning_answers import ARRIVED, Answer
 
 _SPAN_BYTES = 24 << 20
 _NAME = "{:06d}.parquet"
