@@ -2,7 +2,7 @@
 
 On a CPU peft's dropout draws a random number for every input element, in front of each of six
 layers a block, and keeps the result twice for the backward pass: ViT-B/32 spends a third of a step
-there. ``quicken`` exchanges the layers' forward alone, so adapters are saved and loaded as before.
+there. Only the layers' forward is exchanged, so adapters are saved and loaded as before.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-def quicken(model: nn.Module) -> int:
+def quicken_lora(model: nn.Module) -> int:
     """Exchange the forward of every LoRA linear layer in ``model``; return how many there are."""
     from peft.tuners.lora import Linear
 

@@ -20,10 +20,10 @@ from furnclip.training.augment import ImageTransform
 from furnclip.training.checkpoint import Position
 from furnclip.training.curves import draw_curves
 from furnclip.training.distributed import World, join_world
-from furnclip.training.lora import quicken
 from furnclip.training.memory import used_mib
 from furnclip.training.model import clip_of, get_model, trainable
 from furnclip.training.publish import publish
+from furnclip.training.quick import quicken
 from furnclip.training.recording import Recorder, open_tracker
 from furnclip.training.results import TrainingResult, keep
 from furnclip.training.run import RunPlan, agreed, plan_run, recorded_run
@@ -86,7 +86,7 @@ def run_training(
             unfrozen_targets=settings.unfrozen_targets,
         )
         model.to(world.device, torch.float64 if settings.precision == "fp64" else torch.float32)
-        if not settings.compile:  # which fuses peft's own layers
+        if not settings.compile:  # which fuses such layers itself
             quicken(model)
         if settings.gradient_checkpointing:
             clip_of(model).activation_checkpointing_enable()

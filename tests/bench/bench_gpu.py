@@ -34,10 +34,10 @@ from furnclip.shards import ShardReader, list_shards
 from furnclip.training.augment import ImageTransform
 from furnclip.training.data import epoch_batches
 from furnclip.training.distributed import World
-from furnclip.training.lora import quicken
 from furnclip.training.memory import fitting_micro_batch, used_mib
 from furnclip.training.model import _unfreeze, _with_lora
 from furnclip.training.pixels import Decoding
+from furnclip.training.quick import quicken
 from furnclip.training.towers import Inputs, Towers, training_precision
 from furnclip.training.trainer import Objective, Trainer
 from tests.bench.bench_step import MEAN, STD

@@ -13,9 +13,9 @@ from furnclip.training.augment import ImageTransform
 from furnclip.training.cache import contrastive_backward
 from furnclip.training.data import trimmed
 from furnclip.training.distributed import World
-from furnclip.training.lora import quicken
 from furnclip.training.loss import clip_loss
 from furnclip.training.model import get_model
+from furnclip.training.quick import quicken
 from furnclip.training.towers import Inputs, Towers
 from furnclip.training.trainer import Objective, Trainer
 from tests.bench.bench_step import MEAN, STD

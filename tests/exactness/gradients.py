@@ -39,8 +39,8 @@ def whole_model(*, replay: bool, double: bool) -> float:
     from furnclip.training.augment import ImageTransform
     from furnclip.training.cache import contrastive_backward
     from furnclip.training.distributed import World
-    from furnclip.training.lora import quicken
     from furnclip.training.model import get_model, trainable
+    from furnclip.training.quick import quicken
     from furnclip.training.towers import Inputs
     from furnclip.training.towers import Towers as Halves
     from tests.tiny import build_tiny_clip
