@@ -198,7 +198,8 @@ def load_letterboxed(
         allow_truncated=allow_truncated,
         strict=strict,
     )
-    square = letterbox(loaded.pixels, size, color=pad_color)
+    done = size_of(loaded.pixels) == (size, size)
+    square = loaded.pixels if done else letterbox(loaded.pixels, size, color=pad_color)
     return LoadedImage(
         square, loaded.width, loaded.height, loaded.mode, loaded.frames, loaded.recovered
     )

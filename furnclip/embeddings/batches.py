@@ -91,7 +91,7 @@ def _decoded_batches(
 def _decode(reader: ShardReader, row: int, sizes: Sequence[int]) -> list[UInt8]:
     try:
         content = reader.jpg(row)
-        return [np.asarray(load_letterboxed(content, size).image) for size in sizes]
+        return [np.asarray(load_letterboxed(content, size).pixels) for size in sizes]
     except ImageError as error:
         ref = reader.ref(row)
         raise DataError(

@@ -8,12 +8,12 @@ and the second pass of gradient caching sees the pixels of the first.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
     import torch
     from torch import Tensor
     from transformers import CLIPProcessor
@@ -50,16 +50,47 @@ class ImageTransform:
 
     def __call__(self, pixels: Tensor, draws: Tensor | None) -> Tensor:
         """Turn uint8 (n, 3, s, s) into normalised float32 of the same shape."""
+        if draws is not None and self.kind == "advanced":
+            images = _recoloured(_turned(pixels.float(), draws), draws)
+            return self._normalised(_boxed(images, draws))
+        with one_thread(pixels.device):
+            if draws is not None and self.kind == "simple":
+                pixels = _cropped(pixels, draws)
+            return self._normalised(pixels)
+
+    def _normalised(self, images: Tensor) -> Tensor:
+        """Turn 0-255 into the model's units, float32; on a CPU channels last, as they come."""
         import torch
 
-        if draws is not None and self.kind == "simple":
-            pixels = _cropped(pixels, draws)
-        images = pixels.to(torch.float32, memory_format=torch.contiguous_format)
-        if draws is not None and self.kind == "advanced":
-            images = _boxed(_recoloured(_turned(images, draws), draws), draws)
-        std = torch.tensor(self.std, device=images.device).view(1, 3, 1, 1)
-        mean = torch.tensor(self.mean, device=images.device).view(1, 3, 1, 1)
-        return images.mul_(1 / (255 * std)).sub_(mean / std)
+        mean, std = (torch.tensor(each, device=images.device) for each in (self.mean, self.std))
+        scale, shift = 1 / (255 * std), mean / std
+        if images.device.type != "cpu":
+            found = images.to(torch.float32, memory_format=torch.contiguous_format)
+            return found.mul_(scale.view(1, 3, 1, 1)).sub_(shift.view(1, 3, 1, 1))
+        # Rows of 3 w numbers: the arithmetic is vectorised.
+        last = images.movedim(1, -1)
+        rows, width = last.flatten(2), last.shape[2]
+        found = rows.to(torch.float32).mul_(scale.repeat(width)).sub_(shift.repeat(width))
+        return found.view(last.shape).movedim(-1, 1)
+
+
+@contextmanager
+def one_thread(device: torch.device) -> Iterator[None]:
+    """Have torch work in the calling thread alone, on a CPU.
+
+    What one image takes is too short to share: threads would wait for each other where the
+    decoders are at work, which makes a loader half as fast.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        if device.type == "cpu":
+            torch.set_num_threads(before)
 
 
 def _cropped(pixels: Tensor, draws: Tensor) -> Tensor:
@@ -74,8 +105,7 @@ def _cropped(pixels: Tensor, draws: Tensor) -> Tensor:
 def _enlarged_bytes(pixels: Tensor, sides: Tensor, corners: Tensor, flips: Tensor) -> Tensor:
     """Return uint8: on a CPU a fifth of the time that sampling floats takes.
 
-    With channels last, where torch has SIMD. NumPy copies and flips, since torch would share each
-    image among threads, which wait for each other where the decoders are at work.
+    With channels last, where torch has SIMD.
     """
     import torch
     from torch.nn import functional
@@ -83,18 +113,12 @@ def _enlarged_bytes(pixels: Tensor, sides: Tensor, corners: Tensor, flips: Tenso
     size = pixels.shape[-1]
     pixels = pixels.contiguous(memory_format=torch.channels_last)
     found = torch.empty_like(pixels)
-    room = _whole_pixels(found)
     boxes = torch.cat([sides[:, None], corners], dim=1).long().tolist()
     for row, (side, x, y) in enumerate(boxes):
         part = pixels[row : row + 1, :, y : y + side, x : x + side]
-        square = _whole_pixels(functional.interpolate(part, size=(size, size), mode="bilinear"))[0]
-        room[row] = square[:, ::-1] if flips[row] else square
+        square = functional.interpolate(part, size=(size, size), mode="bilinear")
+        found[row] = square[0].flip(-1) if flips[row] else square[0]
     return found
-
-
-def _whole_pixels(images: Tensor) -> npt.NDArray[np.void]:
-    """View channels-last uint8 (n, 3, h, w) as (n, h, w) items of three bytes."""
-    return images.movedim(1, -1).numpy().view("V3")[..., 0]
 
 
 def _enlarged_floats(pixels: Tensor, sides: Tensor, corners: Tensor, flips: Tensor) -> Tensor:

@@ -117,7 +117,7 @@ def _fill(room: UInt8, reader: ShardReader, rows: Iterable[int], size: int) -> N
     NumPy copies: torch would start threads of its own for every thread that calls it.
     """
     for place, row in zip(room, rows, strict=True):
-        place[:] = load_letterboxed(reader.jpg(row), size, allow_truncated=True).image
+        place[:] = load_letterboxed(reader.jpg(row), size, allow_truncated=True).pixels
 
 
 def open_pixels(

@@ -12,7 +12,7 @@ open_clip needs torchvision, which must match its torch:
 
     python -m venv peers
     peers/bin/pip install torch==2.9.1 torchvision==0.24.1 \
-        open_clip_torch 'sentence-transformers>=6' peft
+        open_clip_torch 'sentence-transformers>=6' peft webdataset==0.2.86 pandas
 
 What cannot be made equal: open_clip has no LoRA and pads captions to 77 tokens, so it trains all
 parameters; sentence-transformers learns no ``logit_scale``. ``--scenario full`` trains all of them

@@ -68,3 +68,19 @@ def test_bytes_on_a_cpu_and_floats_on_a_gpu_are_the_same_picture() -> None:
     difference = _enlarged_bytes(*arguments).float()[inside] - _enlarged_floats(*arguments)[inside]
     assert difference.abs().max() <= 1  # bytes are rounded
     assert torch.equal(_enlarged_bytes(*arguments)[0], pixels[0].flip(-1))
+
+
+@pytest.mark.parametrize("kind", ["none", "simple", "advanced"])
+def test_torch_has_its_threads_again_after_a_batch(kind: str) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        transform = ImageTransform(kind, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
+        pixels = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+        transform(pixels, torch.rand(2, 12))
+        assert torch.get_num_threads() == 3
+        with pytest.raises(RuntimeError):
+            transform(pixels[:, :2], torch.rand(2, 12))
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
