@@ -181,7 +181,10 @@ def wilson(wins: int, n: int) -> tuple[float, float]:
 def sign_test(wins: int, losses: int) -> float:
     """Return the two-sided exact binomial p-value of ``wins`` against a fair coin."""
     n = wins + losses
-    tail = sum(math.comb(n, i) for i in range(min(wins, losses) + 1))
+    ways = tail = 1  # of i out of n, from the one before: math.comb anew takes minutes at 50,000
+    for i in range(min(wins, losses)):
+        ways = ways * (n - i) // (i + 1)
+        tail += ways
     return float(min(1.0, 2 * tail / 2**n))
 
 

@@ -40,7 +40,7 @@ def vote(number: int, choice: str, **values: object) -> Vote:
 
 
 @pytest.mark.parametrize(
-    ("wins", "losses"), [(0, 1), (3, 3), (7, 2), (66, 27), (0, 40), (210, 190)]
+    ("wins", "losses"), [(0, 1), (3, 3), (7, 2), (66, 27), (0, 40), (210, 190), (17_000, 17_300)]
 )
 def test_sign_test_and_interval_equal_scipy(wins: int, losses: int) -> None:
     n = wins + losses
