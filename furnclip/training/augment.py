@@ -59,7 +59,7 @@ class ImageTransform:
             return self._normalised(pixels)
 
     def _normalised(self, images: Tensor) -> Tensor:
-        """Turn 0-255 into the model's units, float32; on a CPU channels last, as they come."""
+        """Turn 0-255 into the model's units, float32; channels last on a CPU."""
         import torch
 
         mean, std = (torch.tensor(each, device=images.device) for each in (self.mean, self.std))
@@ -79,18 +79,20 @@ def one_thread(device: torch.device) -> Iterator[None]:
     """Have torch work in the calling thread alone, on a CPU.
 
     What one image takes is too short to share: threads would wait for each other where the
-    decoders are at work, which makes a loader half as fast.
+    decoders are at work, which makes a loader half as fast. The number is the process's: a thread
+    that uses torch for the first time meanwhile keeps one.
     """
     import torch
 
+    if device.type != "cpu":
+        yield
+        return
     before = torch.get_num_threads()
-    if device.type == "cpu":
-        torch.set_num_threads(1)
+    torch.set_num_threads(1)
     try:
         yield
     finally:
-        if device.type == "cpu":
-            torch.set_num_threads(before)
+        torch.set_num_threads(before)
 
 
 def _cropped(pixels: Tensor, draws: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 """The same model in less time and memory: forwards exchanged, weights and mathematics kept.
 
 What is exchanged are attributes of the module objects, so checkpoints are saved and loaded as
-before, and a model without ``quicken`` gives the same features but for rounding.
+before. Features are those of the plain model but for rounding; of what the vision tower returns,
+``pooler_output`` alone is kept (``last_hidden_state`` holds one token).
 """
 
 from __future__ import annotations
@@ -52,14 +53,15 @@ def _quick_gelu() -> Any:
     class QuickGelu(torch.autograd.Function):
         """``x sigmoid(1.702 x)``, that is silu(1.702 x) / 1.702, whose gradient is one fused pass.
 
-        Keeps one tensor of the input's shape; ``transformers``' three products keep two.
+        Keeps one tensor of the input's shape; ``transformers``' products keep two. The forward is
+        not silu's, whose division would round once more in half precision.
         """
 
         @staticmethod
         def forward(ctx: Any, x: Tensor) -> Tensor:
             scaled = x * 1.702
             ctx.save_for_backward(scaled)
-            return torch.nn.functional.silu(scaled).div_(1.702)
+            return torch.sigmoid(scaled).mul_(x)
 
         @staticmethod
         def backward(ctx: Any, *gradients: Tensor) -> Any:

@@ -177,7 +177,7 @@ class _Decode:
         encoded = next((sample[k] for k in ("jpg", "jpeg", "png", "webp") if k in sample), None)
         if encoded is None:
             raise DataError(f"{sample.get('__url__')}: {sample.get('__key__')} has no image")
-        image = load_letterboxed(encoded, self._size, allow_truncated=True).image
+        image = load_letterboxed(encoded, self._size, allow_truncated=True).pixels
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
         meta = json.loads(sample.get("json", b"{}"))
         return pixels, sample.get("txt", b"").decode(), product_of(meta, str(sample["__key__"]))

@@ -131,7 +131,8 @@ def steps(args: argparse.Namespace, folder: Path) -> None:
     rounds: list[dict[str, dict[str, Any]]] = []
     for _ in range(args.rounds):
         rounds.append({name: run() for name, run in runs.items()})
-        print("  ".join(f"{row['seconds']:.1f} s" for row in rounds[-1].values()), flush=True)
+        took = (f"{name} {row['seconds']:.1f} s" for name, row in rounds[-1].items())
+        print("; ".join(took), flush=True)
     found = {
         name: min((each[name] for each in rounds), key=lambda row: row["seconds"]) for name in runs
     }

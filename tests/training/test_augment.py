@@ -4,7 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
-from furnclip.training.augment import ImageTransform, _enlarged_bytes, _enlarged_floats
+from furnclip.training.augment import ImageTransform, _enlarged_bytes, _enlarged_floats, one_thread
 from furnclip.training.model import get_model
 from tests.tiny import build_tiny_clip
 
@@ -82,5 +82,17 @@ def test_torch_has_its_threads_again_after_a_batch(kind: str) -> None:
         with pytest.raises(RuntimeError):
             transform(pixels[:, :2], torch.rand(2, 12))
         assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_one_thread_works_meanwhile() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with one_thread(torch.device("cpu")):
+            assert torch.get_num_threads() == 1
+        with one_thread(torch.device("cuda")):
+            assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
