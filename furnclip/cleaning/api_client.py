@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
@@ -193,6 +194,7 @@ class BatchAPIClient:
                 from openai import OpenAI
 
                 self._made = OpenAI(**self._options)
+                weakref.finalize(self, self._made.close)  # its connections, in time
             return self._made
 
 
