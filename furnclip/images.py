@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
 # Formats a catalogue may hold. EPS is left out because Pillow starts Ghostscript for it.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "TGA", "ICO")
-# What Pillow's decoders raise on damaged files, found by fuzzing them.
+# What Pillow's decoders raise on damaged files, found by fuzzing them; AVIF's, RuntimeError.
 _DECODER_ERRORS = (
     OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError,
-    ArithmeticError, NotImplementedError, MemoryError, struct.error, zlib.error, Warning,
+    ArithmeticError, RuntimeError, MemoryError, struct.error, zlib.error, Warning,
 )  # fmt: skip
 _BOMB_ERRORS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _SMALL = 256 * 256  # pixels; Pillow encodes these in a third of the time libvips takes
@@ -144,9 +144,13 @@ def letterbox(
     image that is such a square is returned unchanged. Sources over four times the fitted size are
     box-reduced first.
     """
+    return as_image(_squared(image, size, color))
+
+
+def _squared(image: Pixels, size: int, color: tuple[int, int, int]) -> Pixels:
     width, height = size_of(image)
     if width == height == size:
-        return as_image(image)
+        return image
     fitted = fitted_size((width, height), size)
     if fitted[0] <= width and fitted[1] <= height:
         scaled = shrink(image, fitted)
@@ -198,8 +202,7 @@ def load_letterboxed(
         allow_truncated=allow_truncated,
         strict=strict,
     )
-    done = size_of(loaded.pixels) == (size, size)
-    square = loaded.pixels if done else letterbox(loaded.pixels, size, color=pad_color)
+    square = _squared(loaded.pixels, size, pad_color)
     return LoadedImage(
         square, loaded.width, loaded.height, loaded.mode, loaded.frames, loaded.recovered
     )

@@ -277,6 +277,7 @@ def test_mutated_files_are_loaded_or_refused_and_never_crash() -> None:
         encoded(source, "TGA"),
         encoded(source, "ICO"),
         encoded(source, "PPM"),
+        encoded(source, "AVIF"),
     ]
     outcomes = set()
     for _ in range(2_000):

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
-import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
@@ -26,13 +24,14 @@ from furnclip.cleaning.backends import (
     UnknownOutcomeError,
     UnreachableError,
 )
+from furnclip.cleaning.sdk import LazyClient
 from furnclip.config import load_settings
 from furnclip.errors import ConfigError, RemoteError
 from furnclip.progress import Progress
 
 if TYPE_CHECKING:
     import httpx2
-    from openai import APIStatusError, OpenAI
+    from openai import APIStatusError
     from openai.types import Batch
 
 _DEFAULT_URL = "https://api.openai.com/v1"
@@ -67,15 +66,13 @@ class BatchAPIClient:
             base_url = base_url or settings.cleaning.base_url
         self.base_url: str | None = base_url or os.environ.get("OPENAI_BASE_URL") or _DEFAULT_URL
         self.key_fingerprint: str | None = hashlib.sha256(api_key.encode()).hexdigest()[:8]
-        self._options: dict[str, Any] = {
-            "api_key": api_key,
-            "base_url": self.base_url,
-            "timeout": timeout,
-            "max_retries": max_retries,
-            "http_client": http_client,
-        }
-        self._lock = threading.Lock()
-        self._made: OpenAI | None = None
+        self._client = LazyClient(
+            api_key=api_key,
+            base_url=self.base_url,
+            timeout=timeout,
+            max_retries=max_retries,
+            http_client=http_client,
+        )
 
     def upload_file(self, file_path: Path) -> str:
         """Upload a request file and return its id."""
@@ -187,15 +184,6 @@ class BatchAPIClient:
         except RemoteError:
             return None
         return date.fromisoformat(str(announced)[:10]) if announced else None
-
-    def _client(self) -> OpenAI:
-        with self._lock:
-            if self._made is None:
-                from openai import OpenAI
-
-                self._made = OpenAI(**self._options)
-                weakref.finalize(self, self._made.close)  # its connections, in time
-            return self._made
 
 
 def no_key() -> ConfigError:

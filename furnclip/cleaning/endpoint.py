@@ -6,18 +6,18 @@ furnclip runs the batch's requests itself (``local_batches``); here is only how 
 from __future__ import annotations
 
 import json
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from furnclip.cleaning.api_client import without_key
 from furnclip.cleaning.backends import AccessError
 from furnclip.cleaning.local_batches import LocalBatches
+from furnclip.cleaning.sdk import LazyClient
 from furnclip.errors import ConfigError, RemoteError
 
 if TYPE_CHECKING:
     import httpx2
-    from openai import APIStatusError, OpenAI
+    from openai import APIStatusError
 
 _TIMEOUT_SECONDS = 300.0
 
@@ -52,10 +52,12 @@ class ChatEndpoint:
         self, base_url: str, api_key: str | None, *, http_client: httpx2.Client | None = None
     ) -> None:
         self._base_url = base_url
-        self._key = api_key or "not-needed"
-        self._http_client = http_client
-        self._lock = threading.Lock()
-        self._made: OpenAI | None = None
+        self._client = LazyClient(
+            api_key=api_key or "not-needed",
+            base_url=base_url,
+            timeout=_TIMEOUT_SECONDS,
+            http_client=http_client,
+        )
 
     def __call__(self, body: dict[str, Any]) -> dict[str, Any]:
         """Return the ``response`` object of an output line."""
@@ -92,16 +94,3 @@ class ChatEndpoint:
                 f"{without_key(error.message, error.request)[:300]}",
                 hint="check that --base-url ends in /v1, and that it serves the model of the run",
             ) from error
-
-    def _client(self) -> OpenAI:
-        with self._lock:
-            if self._made is None:
-                from openai import OpenAI
-
-                self._made = OpenAI(
-                    api_key=self._key,
-                    base_url=self._base_url,
-                    timeout=_TIMEOUT_SECONDS,
-                    http_client=self._http_client,
-                )
-            return self._made

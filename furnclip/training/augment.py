@@ -79,8 +79,8 @@ def one_thread(device: torch.device) -> Iterator[None]:
     """Have torch work in the calling thread alone, on a CPU.
 
     What one image takes is too short to share: threads would wait for each other where the
-    decoders are at work, which makes a loader half as fast. The number is the process's: a thread
-    that uses torch for the first time meanwhile keeps one.
+    decoders are at work, which makes a loader with ``simple`` a fifth slower on two cores. The
+    number is the process's: a thread that uses torch for the first time meanwhile keeps one.
     """
     import torch
 

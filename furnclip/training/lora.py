@@ -15,15 +15,14 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-def quicken_lora(model: nn.Module) -> int:
-    """Exchange the forward of every LoRA linear layer in ``model``; return how many there are."""
+def quicken_lora(model: nn.Module) -> None:
+    """Exchange the forward of every LoRA linear layer in ``model``."""
     from peft.tuners.lora import Linear
 
-    found = [module for module in model.modules() if isinstance(module, Linear)]
     product = _product()
-    for module in found:
-        vars(module)["forward"] = partial(_forward, module, product)
-    return len(found)
+    for module in model.modules():
+        if isinstance(module, Linear):
+            vars(module)["forward"] = partial(_forward, module, product)
 
 
 def _forward(layer: Any, product: Any, x: Tensor) -> Tensor:

@@ -86,7 +86,7 @@ def run_training(
             unfrozen_targets=settings.unfrozen_targets,
         )
         model.to(world.device, torch.float64 if settings.precision == "fp64" else torch.float32)
-        if not settings.compile:  # which fuses such things itself, and better
+        if not settings.compile:  # which compiles the plain model
             quicken(model)
         if settings.gradient_checkpointing:
             clip_of(model).activation_checkpointing_enable()

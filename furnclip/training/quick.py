@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 def quicken(model: nn.Module) -> None:
     """Exchange what is slow in ``transformers``' and peft's forward passes, in place."""
     from transformers.activations import QuickGELUActivation
-    from transformers.models.clip.modeling_clip import CLIPEncoderLayer
 
     quicken_lora(model)
     gelu = _quick_gelu()
@@ -28,8 +27,7 @@ def quicken(model: nn.Module) -> None:
         if isinstance(module, QuickGELUActivation):
             vars(module)["forward"] = gelu.apply
     last = clip_of(model).vision_model.encoder.layers[-1]
-    if type(last) is CLIPEncoderLayer:
-        vars(last)["forward"] = partial(_class_token_alone, last)
+    vars(last)["forward"] = partial(_class_token_alone, last)
 
 
 def _class_token_alone(

@@ -26,7 +26,7 @@ from tests.bench.peers.data_peers import rate
 
 PEERS = Path(__file__).parent / "peers" / "data_peers.py"
 _A_SHARD = 250
-_AIMS = (("open_clip", 2), ("files", 4), ("the photos themselves", 4))
+_AIMS = (("simple", "open_clip", 2), ("none", "files", 4), ("none", "the photos themselves", 4))
 
 
 def photos(folder: str | None, count: int) -> list[bytes]:
@@ -108,11 +108,9 @@ def main() -> None:
     print(f"{'':36}{'samples/s':>11}{'a core-s':>10}")
     for name, row in found.items():
         print(f"{name:36}{row['per_second']:>11,.0f}{row['per_core_second']:>10,.0f}")
-    plain, simple, *others = found.values()
-    for (name, aim), row, (kind, mine) in zip(
-        _AIMS, others, (("simple", simple), ("none", plain), ("none", plain)), strict=True
-    ):
-        faster, leaner = (mine[unit] / row[unit] for unit in ("per_second", "per_core_second"))
+    peers = list(found.values())[len(ours) :]
+    for (kind, name, aim), row in zip(_AIMS, peers, strict=True):
+        faster, leaner = (ours[kind][u] / row[u] for u in ("per_second", "per_core_second"))
         print(f"furnclip ({kind}) / {name}: x{faster:.1f} (aim {aim}), a core-second x{leaner:.1f}")
 
 

@@ -15,7 +15,7 @@ from furnclip.shards import ShardReader, list_shards
 from tests.preparing.catalogues import SMALL, Project, picture, row, save_pictures, write_csv
 
 LENIENT = SMALL.model_copy(update={"max_reject_rate": 1.0, "samples_per_shard": 500})
-KINDS = ("JPEG", "JPEG", "JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM")
+KINDS = ("JPEG", "JPEG", "JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "AVIF")
 
 
 def mutated(content: bytes, rng: random.Random) -> bytes:

@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -70,29 +71,28 @@ def test_bytes_on_a_cpu_and_floats_on_a_gpu_are_the_same_picture() -> None:
     assert torch.equal(_enlarged_bytes(*arguments)[0], pixels[0].flip(-1))
 
 
+@pytest.fixture
+def three_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("three_threads")
 @pytest.mark.parametrize("kind", ["none", "simple", "advanced"])
 def test_torch_has_its_threads_again_after_a_batch(kind: str) -> None:
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    try:
-        transform = ImageTransform(kind, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
-        pixels = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
-        transform(pixels, torch.rand(2, 12))
-        assert torch.get_num_threads() == 3
-        with pytest.raises(RuntimeError):
-            transform(pixels[:, :2], torch.rand(2, 12))
-        assert torch.get_num_threads() == 3
-    finally:
-        torch.set_num_threads(before)
+    transform = ImageTransform(kind, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
+    pixels = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+    transform(pixels, torch.rand(2, 12))
+    assert torch.get_num_threads() == 3
+    with pytest.raises(RuntimeError):
+        transform(pixels[:, :2], torch.rand(2, 12))
+    assert torch.get_num_threads() == 3
 
 
-def test_one_thread_works_meanwhile() -> None:
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    try:
-        with one_thread(torch.device("cpu")):
-            assert torch.get_num_threads() == 1
-        with one_thread(torch.device("cuda")):
-            assert torch.get_num_threads() == 3
-    finally:
-        torch.set_num_threads(before)
+@pytest.mark.usefixtures("three_threads")
+@pytest.mark.parametrize(("device", "threads"), [("cpu", 1), ("cuda", 3)])
+def test_one_thread_works_meanwhile(device: str, threads: int) -> None:
+    with one_thread(torch.device(device)):
+        assert torch.get_num_threads() == threads

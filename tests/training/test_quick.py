@@ -22,14 +22,14 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_tiny_clip(tmp_path_factory.mktemp("base"))
 
 
-def model(base: Path, scenario: str = "dual_lora") -> nn.Module:
+def model(base: Path, scenario: str = "dual_lora", *, spread: float = 0.1) -> nn.Module:
     torch.manual_seed(0)
     found, _ = get_model(
         scenario, base=base, lora_dropout=0.0, unfrozen_targets=(r"encoder\.layers\.",)
     )
     for name, parameter in found.named_parameters():
         if ".lora_B." in name:
-            nn.init.normal_(parameter, std=0.1)
+            nn.init.normal_(parameter, std=spread)
     return found
 
 
@@ -58,11 +58,16 @@ def test_gradients_are_those_of_the_plain_model(
         torch.testing.assert_close(found[name], value, rtol=1e-9, atol=1e-12, msg=name)
 
 
-def test_gradients_in_half_precision_have_the_same_types(base: Path) -> None:
-    expected, quick = gradients(model(base), autocast=True), model(base)
+def test_at_its_start_the_model_gives_the_plain_gradients_in_half_precision(base: Path) -> None:
+    expected = gradients(model(base, spread=0.0), autocast=True)
+    quick = model(base, spread=0.0)
     quicken(quick)
     found = gradients(quick, autocast=True)
-    assert {n: g.dtype for n, g in found.items()} == {n: g.dtype for n, g in expected.items()}
+    assert expected.keys() == found.keys()
+    for name, value in expected.items():
+        assert value.dtype == found[name].dtype
+        error = float((found[name] - value).norm() / value.norm().clamp_min(1e-6))
+        assert error < 0.05, name
 
 
 def test_every_lora_layer_and_activation_is_exchanged(base: Path) -> None:
